@@ -1,0 +1,3 @@
+"""segdistill: distil large semantic-segmentation networks into small ones."""
+
+__version__ = "0.1.0"

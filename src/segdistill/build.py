@@ -1,0 +1,131 @@
+"""From the config to objects. After this no class sees a config."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from segdistill.data.augment import Augment
+from segdistill.data.files import SegmentationSet
+from segdistill.data.loading import Loading, same_size
+from segdistill.data.statistics import ClassStatistics, class_statistics
+from segdistill.engine.objective import TaskLoss
+from segdistill.engine.schedules import LearningRate, TermSchedule
+from segdistill.engine.terms import TermSpec, named_arguments
+from segdistill.models.network import SegModel
+
+OmegaConf.register_new_resolver("len", len, replace=True)
+
+
+def datasets(cfg: DictConfig) -> dict[str, SegmentationSet]:
+    """The splits by name; a set without labelled test images has no ``test``."""
+    return {split: instantiate(cfg.dataset.source, split=split) for split in cfg.dataset.splits}
+
+
+def loading(cfg: DictConfig, *, on_gpu: bool) -> Loading:
+    """How batches are loaded, with ``auto`` resolved."""
+    workers = cfg.data.num_workers
+    if workers == "auto":
+        workers = min(8, len(os.sched_getaffinity(0)) - 1) if hasattr(os, "sched_getaffinity") else 1
+    return Loading(cfg.data.batch_size, cfg.data.eval_batch_size, workers, on_gpu, cfg.data.on_error)
+
+
+def applies_in_loader(cfg: DictConfig, train: SegmentationSet, *, on_gpu: bool) -> bool:
+    """Whether the loader crops and resizes; otherwise the device samples whole images."""
+    if cfg.data.where == "auto":
+        return not (on_gpu and same_size(train))
+    return bool(cfg.data.where == "loader")
+
+
+def seg_model(cfg: DictConfig) -> SegModel:
+    """A student or a teacher from its group's config."""
+    return SegModel(
+        instantiate(cfg.network),
+        taps=dict(cfg.taps),
+        mean=list(cfg.mean),
+        std=list(cfg.std),
+        scale=cfg.scale,
+        channel_order=cfg.channel_order,
+        divisor=cfg.get("divisor", 1),
+    )
+
+
+def statistics(cfg: DictConfig, train: SegmentationSet) -> ClassStatistics:
+    """Labelled pixels per image and class of the training set, counted once and kept."""
+    return class_statistics(train, cfg.num_classes, cache=Path(cfg.paths.cache))
+
+
+def task_loss(cfg: DictConfig, train: SegmentationSet) -> TaskLoss:
+    """The loss on labels; class frequencies are counted only if a loss asks for them."""
+    losses: dict[str, nn.Module] = {}
+    for name, term in cfg.loss.terms.items():
+        factory = instantiate(term.loss, _partial_=True)
+        known: dict[str, Any] = {"num_classes": cfg.num_classes}
+        if named_arguments(factory, {"class_frequencies": None}):
+            known["class_frequencies"] = statistics(cfg, train).frequencies
+        losses[name] = factory(**named_arguments(factory, known))
+    weights = {name: float(term.weight) for name, term in cfg.loss.terms.items()}
+    return TaskLoss(losses, weights, cfg.student.aux_weight)
+
+
+def term_specs(cfg: DictConfig) -> dict[str, TermSpec]:
+    """The recipe's terms."""
+    return {
+        name: TermSpec(
+            loss=instantiate(term.loss, _partial_=True),
+            weight=float(term.weight),
+            student=_names(term.student),
+            teacher=_names(term.teacher),
+            adapter=term.adapter,
+            schedule=TermSchedule(**term.schedule),
+        )
+        for name, term in cfg.kd.terms.items()
+    }
+
+
+def _names(taps: Any) -> tuple[str, ...]:
+    return (taps,) if isinstance(taps, str) else tuple(taps)
+
+
+def augment(cfg: DictConfig) -> Augment:
+    """The training views."""
+    made = instantiate(cfg.augment)
+    assert isinstance(made, Augment)
+    return made
+
+
+def learning_rate(cfg: DictConfig) -> LearningRate:
+    """The learning rate's factor over the training."""
+    made = instantiate(cfg.scheduler)
+    assert isinstance(made, LearningRate)
+    return made
+
+
+def plain(cfg: Any) -> Any:
+    """A resolved config as plain Python values."""
+    return OmegaConf.to_container(cfg, resolve=True)
+
+
+def environment() -> Mapping[str, str]:
+    """Versions and machine, for the run folder."""
+    import platform
+
+    import pytorch_lightning
+
+    from segdistill import __version__
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    return {
+        "segdistill": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pytorch_lightning": pytorch_lightning.__version__,
+        "device": device,
+        "threads": str(torch.get_num_threads()),
+        "platform": platform.platform(),
+    }

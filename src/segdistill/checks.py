@@ -1,0 +1,161 @@
+"""All of a config is checked before anything is built, trained or downloaded; all mistakes come in one message."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from segdistill.engine.terms import split_tap
+from segdistill.errors import UserError
+
+# key: (what holds, in words). The test gets the value.
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "epochs": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
+    "data.batch_size": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
+    "data.eval_batch_size": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
+    "data.num_workers": (lambda v: v == "auto" or (isinstance(v, int) and v >= 0), "auto or a whole number from 0"),
+    "data.where": (lambda v: v in ("auto", "loader", "device"), "auto, loader or device"),
+    "data.on_error": (lambda v: v in ("raise", "skip"), "raise or skip"),
+    "data.rare_class_temperature": (lambda v: v is None or v > 0, "null or above 0"),
+    "augment.crop": (lambda v: len(v) == 2 and all(isinstance(x, int) and x >= 32 for x in v), "[H, W], each at least 32"),
+    "augment.scale": (lambda v: len(v) == 2 and 0 < v[0] <= v[1], "[low, high] with 0 < low <= high"),
+    "augment.flip": (lambda v: 0 <= v <= 1, "a probability in [0, 1]"),
+    "augment.rotation": (lambda v: 0 <= v <= 180, "degrees in [0, 180]"),
+    "augment.blur": (lambda v: v >= 0, "at least 0"),
+    "optimizer.lr": (lambda v: v > 0, "above 0"),
+    "scheduler.warmup": (lambda v: 0 <= v < 1, "a share of the training in [0, 1)"),
+    "scheduler.decay": (lambda v: v in ("poly", "cosine", "constant"), "poly, cosine or constant"),
+    "engine.ema_decay": (lambda v: v is None or 0 < v < 1, "null or between 0 and 1"),
+    "engine.score": (lambda v: v in ("last", "best"), "last or best"),
+    "callbacks.checkpoint.every_n_steps": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
+    "callbacks.samples.count": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
+    "teacher.refuse_below": (lambda v: v >= 0, "at least 0"),
+    "output": (lambda v: v in ("text", "json"), "text or json"),
+}
+TERM_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "weight": (lambda v: v >= 0, "at least 0"),
+    "adapter": (lambda v: v in ("none", "conv1x1"), "none or conv1x1"),
+    "loss.temperature": (lambda v: v > 0, "above 0"),
+    "schedule.warmup": (lambda v: 0 <= v <= 1, "a share of the training in [0, 1]"),
+    "schedule.stop_at": (lambda v: 0 < v <= 1, "a share of the training in (0, 1]"),
+    "schedule.decay": (lambda v: v in ("none", "linear", "cosine"), "none, linear or cosine"),
+}
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Raise one UserError that lists everything that is wrong with ``cfg``."""
+    errors = [f"{key} must be given: {key}=..." for key in sorted(OmegaConf.missing_keys(cfg))]
+    if not errors:
+        checks = (_ranges, _targets, _classes, _taps, _files, _devices)
+        errors = [message for check in checks for message in check(cfg)]
+    if errors:
+        count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
+        raise UserError("\n".join([f"{count} in the config:", *(f"  - {message}" for message in errors)]))
+
+
+def _ranges(cfg: DictConfig) -> Iterator[str]:
+    for key, rule in RULES.items():
+        yield from _broken(cfg, key, key, rule)
+    for name, term in cfg.kd.terms.items():
+        for key, rule in TERM_RULES.items():
+            yield from _broken(term, key, f"kd.terms.{name}.{key}", rule)
+    for name, term in cfg.loss.terms.items():
+        yield from _broken(term, "weight", f"loss.terms.{name}.weight", TERM_RULES["weight"])
+
+
+def _broken(cfg: DictConfig, key: str, shown: str, rule: tuple[Callable[[Any], bool], str]) -> Iterator[str]:
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    if node is None or leaf not in node:
+        return
+    value = node[leaf]
+    try:
+        fine = rule[0](value)
+    except (TypeError, ValueError):
+        fine = False
+    if not fine:
+        yield f"{shown}={value}: must be {rule[1]}"
+
+
+def _targets(cfg: DictConfig) -> Iterator[str]:
+    """Every ``_target_`` can be imported and takes the arguments that its yaml gives."""
+    for path, node in _walk(cfg, ""):
+        if path.startswith("hydra"):
+            continue
+        target = node["_target_"]
+        try:
+            made = get_object(target)
+        except Exception as error:  # an import may fail in any way
+            yield f"{path}._target_={target}: cannot be imported ({str(error).splitlines()[0]})"
+            continue
+        parameters = inspect.signature(made).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            continue
+        for key in node:
+            if key not in parameters and not str(key).startswith("_"):
+                close = difflib.get_close_matches(str(key), list(parameters), n=2)
+                nearest = f", nearest: {', '.join(close)}" if close else ""
+                yield f"{path}.{key}: {target} has no such argument{nearest}; it takes {', '.join(parameters)}"
+
+
+def _walk(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
+    if OmegaConf.is_dict(node):
+        if "_target_" in node:
+            yield path, node
+        for key in node:
+            yield from _walk(node[key], f"{path}.{key}" if path else str(key))
+
+
+def _classes(cfg: DictConfig) -> Iterator[str]:
+    count = len(cfg.dataset.classes)
+    if cfg.dataset.palette is not None and len(cfg.dataset.palette) != count:
+        yield f"dataset.palette has {len(cfg.dataset.palette)} colours for {count} classes; give one each, or null"
+    if not 2 <= count <= 255:
+        yield f"dataset.classes has {count} names; between 2 and 255 are possible (255 marks ignored pixels)"
+    class_map = cfg.teacher.class_map if cfg.teacher else None
+    if class_map is not None and len(class_map) != count:
+        yield (
+            f"teacher.class_map has {len(class_map)} entries for {count} classes; give the teacher's class index for each class "
+            "of the dataset, in its order"
+        )
+
+
+def _taps(cfg: DictConfig) -> Iterator[str]:
+    if cfg.kd.terms and cfg.teacher is None:
+        yield f"kd has terms ({', '.join(cfg.kd.terms)}) but there is no teacher; choose one, or kd=none"
+        return
+    for name, term in cfg.kd.terms.items():
+        for side, taps in (("student", cfg.student.taps), ("teacher", cfg.teacher.taps)):
+            wanted = [term[side]] if isinstance(term[side], str) else list(term[side])
+            for tap in wanted:
+                teacher, bare = split_tap(tap) if side == "teacher" else ("main", tap)
+                if teacher != "main":
+                    yield f"kd.terms.{name}.teacher={tap}: there is no teacher {teacher!r}; there is main"
+                elif bare != "logits" and bare not in taps:
+                    yield f"kd.terms.{name}.{side}={tap}: {cfg[side].name} has no such tap; it has logits, {', '.join(taps)}"
+
+
+def _files(cfg: DictConfig) -> Iterator[str]:
+    root = cfg.dataset.get("root")
+    if root is not None and not Path(root).is_dir():
+        try:  # the dataset knows best how to say what it expects
+            instantiate(cfg.dataset.source, split="train")
+        except UserError as error:
+            yield str(error)
+    checkpoint = cfg.teacher.checkpoint if cfg.teacher and cfg.kd.terms else None
+    if checkpoint not in (None, "auto") and not Path(checkpoint).exists():
+        yield f"teacher.checkpoint={checkpoint}: does not exist; give a finished run folder or a weights file, auto, or null"
+
+
+def _devices(cfg: DictConfig) -> Iterator[str]:
+    accelerator, devices = cfg.trainer.get("accelerator", "auto"), cfg.trainer.get("devices", 1)
+    gpus = torch.cuda.device_count()
+    if accelerator in ("gpu", "cuda") and not gpus:
+        yield f"trainer.accelerator={accelerator}: this machine has no CUDA device; use trainer=cpu"
+    elif accelerator in ("gpu", "cuda") and isinstance(devices, int) and devices > gpus:
+        yield f"trainer.devices={devices}: this machine has {gpus}"

@@ -1,0 +1,144 @@
+"""The console script: ``segdistill VERB [overrides]``. This file, ``run.py``, ``build.py`` and ``checks.py`` know Hydra."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+USAGE = """usage: segdistill VERB [overrides]
+
+  train        train or distil a student; python train.py is the same   (-m sweeps, --help lists the groups)
+  data check   scan a dataset before training on it                     segdistill data check dataset=camvid dataset.root=DIR
+
+Overrides are Hydra's: group=option key=value. output=json prints one JSON document on stdout.
+"""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        sys.exit(0 if arguments else 2)
+    verb, rest = arguments[0], arguments[1:]
+    if verb == "train":
+        train(rest)
+    if verb == "data" and rest[:1] == ["check"]:
+        sys.exit(data_check(rest[1:]))
+    print(f"error: {' '.join(arguments[:2])!r} is no verb\n\n{USAGE}", end="", file=sys.stderr)
+    sys.exit(2)
+
+
+def train(arguments: Sequence[str] | None = None) -> None:
+    """Run ``segdistill train`` and exit."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    resume = [one for one in arguments if one.startswith("resume=")]
+    sys.exit(_resume(resume[0].removeprefix("resume="), arguments) if resume else _hydra_train(arguments))
+
+
+def _hydra_train(arguments: list[str]) -> int:
+    if not {"-h", "--help", "--cfg", "--info", "--hydra-help", "-c", "-i"} & set(arguments) and _told(arguments):
+        return 2
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import DictConfig
+
+    import segdistill.build  # noqa: F401 (registers the configs' resolver)
+    from segdistill.conf_dir import conf_dir
+
+    codes: list[int] = []
+
+    def job(cfg: DictConfig) -> float | None:
+        from segdistill.run import run_to_status
+
+        settings = HydraConfig.get()
+        code, metrics = run_to_status(cfg, Path(settings.runtime.output_dir))
+        codes.append(code)
+        if metrics is not None and settings.mode is RunMode.RUN:
+            _show(cfg.output, metrics, Path(settings.runtime.output_dir))
+        return metrics["val"]["miou"] if metrics else None
+
+    argv, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(job)()
+    finally:
+        sys.argv = argv
+    from segdistill.report.sweep import SweepTable
+
+    return max([*codes, SweepTable.exit_code], key=(0, 2, 1, 130).index, default=0)
+
+
+def _told(arguments: Sequence[str]) -> bool:
+    """Say everything that is wrong with the overrides; True if anything is."""
+    from segdistill.overrides import check_overrides
+
+    import segdistill.build  # noqa: F401
+
+    errors = check_overrides([one for one in arguments if not one.startswith("-")])
+    for message in errors:
+        print(f"error: {message}", file=sys.stderr)
+    return bool(errors)
+
+
+def _show(output: str, metrics: dict[str, object], folder: Path) -> None:
+    from rich.console import Console
+
+    from segdistill.report.table import run_table
+
+    if output == "json":
+        Console().print_json(data={"folder": str(folder), **metrics})
+    else:
+        run_table(metrics, folder, Console())
+
+
+def _resume(folder: str, arguments: Sequence[str]) -> int:
+    """Go on with an interrupted run, with the config that it has."""
+    from omegaconf import DictConfig, OmegaConf
+
+    import segdistill.build  # noqa: F401
+    from segdistill.train_alone import main as run_alone
+
+    config = Path(folder) / "config.yaml"
+    if len(arguments) > 1:
+        others = [one for one in arguments if not one.startswith("resume=")]
+        print(f"error: resume goes on with the run's own config; take {' '.join(others)} away", file=sys.stderr)
+        return 2
+    if not config.exists():
+        print(f"error: {folder} is no run folder: it has no config.yaml", file=sys.stderr)
+        return 2
+    code = run_alone(str(config), folder)
+    if code == 0:
+        from segdistill.engine.run_folder import read_json
+
+        cfg = OmegaConf.load(config)
+        assert isinstance(cfg, DictConfig)
+        _show(cfg.output, read_json(Path(folder) / "metrics.json"), Path(folder))
+    return code
+
+
+def data_check(arguments: Sequence[str]) -> int:
+    """``segdistill data check``: exit code 2 if the dataset has errors."""
+    if _told(arguments):
+        return 2
+    from hydra import compose, initialize_config_dir
+    from rich.console import Console
+
+    from segdistill import build
+    from segdistill.conf_dir import conf_dir
+    from segdistill.data.check import check_dataset, render
+    from segdistill.outcome import guarded
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=list(arguments))
+    failed = False
+
+    def check() -> None:
+        nonlocal failed
+        report = check_dataset(build.datasets(cfg), list(cfg.dataset.classes))
+        failed = bool(report.errors)
+        if cfg.output == "json":
+            Console().print_json(data=report.to_dict())
+        else:
+            render(report, Console())
+
+    return guarded(check) or (2 if failed else 0)

@@ -1,0 +1,168 @@
+"""Augmentation: one affine per sample, written down as ``geometry``, however it is applied.
+
+``geometry`` is the theta of ``F.affine_grid(align_corners=False)`` from the output to the source image. It is all that is
+needed to bring anything else that belongs to the source image (a cached teacher output, say) into the same view.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tvf
+
+from segdistill.data.files import IGNORE
+
+FILL = (124, 116, 104)  # the ImageNet mean: what lies outside the image is close to zero after normalisation
+
+
+class View(NamedTuple):
+    """One sample's random choices: theta (2, 3), and colour factors (brightness, contrast, saturation, blur sigma)."""
+
+    geometry: Tensor
+    photometric: Tensor
+
+
+IDENTITY = View(torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), torch.tensor([1.0, 1.0, 1.0, 0.0]))
+
+
+class Augment:
+    """Draws one view per sample: random scale, crop, flip and rotation, plus colour jitter and blur.
+
+    Args:
+        crop: (H, W) of the training images.
+        scale: range of the zoom; 2.0 shows half of the crop's width at twice the size.
+        flip: probability of a horizontal flip.
+        rotation: largest angle in degrees, both ways.
+        brightness, contrast, saturation: factors are drawn from [1 - x, 1 + x].
+        blur: largest sigma of a Gaussian blur in pixels, drawn from [0, x] for every second image; 0 is off.
+    """
+
+    def __init__(
+        self,
+        crop: tuple[int, int],
+        *,
+        scale: tuple[float, float] = (0.5, 2.0),
+        flip: float = 0.5,
+        rotation: float = 0.0,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        saturation: float = 0.0,
+        blur: float = 0.0,
+    ) -> None:
+        self.crop = (int(crop[0]), int(crop[1]))
+        self.scale, self.flip, self.rotation, self.blur = tuple(scale), flip, rotation, blur
+        self.jitter = (brightness, contrast, saturation)
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> View:
+        """Draw the view of an image of ``size`` (H, W)."""
+        zoom = rng.uniform(*self.scale)
+        box = [max(1, round(side / zoom)) for side in self.crop]  # source pixels shown; integers, so crops are exact
+        top, left = (_offset(rng, have, want) for have, want in zip(size, box, strict=True))
+        angle = math.radians(rng.uniform(-self.rotation, self.rotation))
+        mirror = -1.0 if rng.random() < self.flip else 1.0
+        colour = [rng.uniform(1 - x, 1 + x) for x in self.jitter]
+        sigma = rng.uniform(0, self.blur) * rng.integers(2)
+        return View(_theta(size, box, top, left, angle, mirror), torch.tensor([*colour, sigma], dtype=torch.float32))
+
+
+def _offset(rng: np.random.Generator, have: int, want: int) -> int:
+    """Where a box of ``want`` pixels starts in ``have``; an image smaller than the box lies anywhere inside it."""
+    slack = have - want
+    return int(rng.integers(min(slack, 0), max(slack, 0) + 1))
+
+
+def _theta(size: tuple[int, int], box: list[int], top: int, left: int, angle: float, mirror: float) -> Tensor:
+    (height, width), (box_height, box_width) = size, box
+    cos, sin = math.cos(angle), math.sin(angle)
+    centre_x, centre_y = left + box_width / 2, top + box_height / 2
+    return torch.tensor(
+        [
+            [mirror * cos * box_width / width, -sin * box_height / width, 2 * centre_x / width - 1],
+            [mirror * sin * box_width / height, cos * box_height / height, 2 * centre_y / height - 1],
+        ],
+        dtype=torch.float32,
+    )
+
+
+def apply_view(image: Tensor, mask: Tensor, geometry: Tensor, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Bring one uint8 image (3, H, W) and its mask (H, W) into the view; outside is FILL and ignore.
+
+    Without rotation this crops and then resizes, the cheapest way on a CPU; otherwise it samples. The image is
+    bilinear (antialiased where it shrinks), the mask takes the nearest pixel centre.
+    """
+    if geometry[0, 1] != 0 or geometry[1, 0] != 0:
+        images, masks = sample_views(image[None], mask[None], geometry[None], crop)
+        return images[0], masks[0]
+    rows, row_ok = _source_indices(geometry[1, 1].item(), geometry[1, 2].item(), mask.shape[0], crop[0])
+    cols, col_ok = _source_indices(geometry[0, 0].item(), geometry[0, 2].item(), mask.shape[1], crop[1])
+    new_mask = mask[rows][:, cols]
+    new_mask[~(row_ok[:, None] & col_ok)] = IGNORE
+
+    top, bottom = _span(geometry[1, 1].item(), geometry[1, 2].item(), mask.shape[0])
+    left, right = _span(geometry[0, 0].item(), geometry[0, 2].item(), mask.shape[1])
+    patch = tvf.resize(_cut(image, top, left, bottom, right), list(crop), antialias=True)
+    return (patch.flip(-1) if geometry[0, 0] < 0 else patch).contiguous(), new_mask
+
+
+def _source_indices(gain: float, shift: float, length: int, out: int) -> tuple[Tensor, Tensor]:
+    centres = (2 * torch.arange(out, dtype=torch.float64) + 1) / out - 1  # output pixel centres in [-1, 1]
+    # The tiny offset keeps exact .5 boundaries on one side, whatever float32 made of theta.
+    source = torch.floor(((gain * centres + shift + 1) * length) / 2 + 1e-4).long()
+    return source.clamp(0, length - 1), (source >= 0) & (source < length)
+
+
+def _span(gain: float, shift: float, length: int) -> tuple[int, int]:
+    return round((shift - abs(gain) + 1) * length / 2), round((shift + abs(gain) + 1) * length / 2)
+
+
+def _cut(image: Tensor, top: int, left: int, bottom: int, right: int) -> Tensor:
+    height, width = image.shape[-2:]
+    inside = image[:, max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    if inside.shape[-2:] == (bottom - top, right - left):
+        return inside
+    canvas = torch.tensor(FILL, dtype=image.dtype)[:, None, None].repeat(1, bottom - top, right - left)
+    y, x = max(-top, 0), max(-left, 0)
+    canvas[:, y : y + inside.shape[1], x : x + inside.shape[2]] = inside
+    return canvas
+
+
+def sample_views(images: Tensor, masks: Tensor, geometry: Tensor, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Bring a batch (N, 3, H, W), (N, H, W) into its views in one pass; this is the way on an accelerator.
+
+    Images are sampled at twice the size and averaged, which antialiases down to half scale. uint8 in, uint8 out.
+    """
+    n, (height, width) = len(images), crop
+    grid = F.affine_grid(geometry.float(), [n, 3, 2 * height, 2 * width], align_corners=False)
+    fill = torch.tensor(FILL, device=images.device, dtype=torch.float32)[:, None, None]
+    pixels = F.grid_sample(images.float() - fill, grid, align_corners=False)  # zero padding is FILL
+    pixels = (F.avg_pool2d(pixels, 2) + fill).round_().clamp_(0, 255)
+    grid = F.affine_grid(geometry.float(), [n, 1, height, width], align_corners=False)
+    labels = F.grid_sample((masks.float() - IGNORE)[:, None], grid, mode="nearest", align_corners=False)
+    return pixels.to(images.dtype), (labels[:, 0] + IGNORE).round_().to(masks.dtype)
+
+
+def adjust_colours(images: Tensor, photometric: Tensor) -> Tensor:
+    """Brightness, contrast, saturation and blur of a float batch (N, 3, H, W) in [0, 1], one set of factors each."""
+    brightness, contrast, saturation, sigma = photometric.to(images).T[:, :, None, None, None]
+    grey_weights = images.new_tensor([0.299, 0.587, 0.114])[:, None, None]
+    images = (images * brightness).clamp_(0, 1)
+    mean = (images * grey_weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+    images = torch.lerp(mean, images, contrast).clamp_(0, 1)
+    grey = (images * grey_weights).sum(1, keepdim=True)
+    images = torch.lerp(grey, images, saturation).clamp_(0, 1)
+    return _blur(images, sigma.flatten())
+
+
+def _blur(images: Tensor, sigma: Tensor, radius: int = 4) -> Tensor:
+    if images.device.type == "cpu" and not sigma.any():  # the usual case; on an accelerator the look would cost a sync
+        return images
+    offsets = torch.arange(-radius, radius + 1, device=images.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-3)[:, None]) ** 2)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None]  # (3N, 1, 2r + 1)
+    n, _, height, width = images.shape
+    flat = F.pad(images.reshape(1, 3 * n, height, width), [radius] * 4, mode="replicate")
+    flat = F.conv2d(F.conv2d(flat, kernel[:, :, None], groups=3 * n), kernel[..., None], groups=3 * n)
+    return flat.reshape(n, 3, height, width)

@@ -1,0 +1,140 @@
+"""From a dataset to batches: read, augment, collate; a broken image is an error or is skipped and reported."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from segdistill.data.augment import FILL, IDENTITY, Augment, View, apply_view
+from segdistill.data.files import IGNORE, SegmentationSet
+from segdistill.data.sampler import EpochBatches, EvalBatches
+from segdistill.errors import UserError
+
+OnError = Literal["raise", "skip"]
+
+
+class Batch(NamedTuple):
+    """A batch as the loader gives it.
+
+    Attributes:
+        image: (N, 3, H, W) uint8 RGB; float in [0, 1] once it is on the device.
+        mask: (N, H, W) class indices, 255 = ignore; uint8, int64 once on the device.
+        index: (N,) position in the dataset; -1 for padding.
+        geometry: (N, 2, 3) theta of ``F.affine_grid(align_corners=False)`` from this view to the source image.
+        photometric: (N, 4) brightness, contrast, saturation, blur sigma, still to be applied.
+        failed: what was wrong with the images that could not be read (their masks are all ignore).
+    """
+
+    image: Tensor
+    mask: Tensor
+    index: Tensor
+    geometry: Tensor
+    photometric: Tensor
+    failed: tuple[str, ...] = ()
+
+
+class TrainViews(Dataset[Batch]):
+    """Training samples by (epoch, index): the view depends on those and the seed alone.
+
+    Args:
+        source: the dataset.
+        augment: draws the views.
+        seed: the run's seed.
+        apply: crop and resize here; otherwise whole images are given, for ``sample_views`` on an accelerator.
+        on_error: what an unreadable image does.
+    """
+
+    def __init__(
+        self, source: SegmentationSet, augment: Augment, *, seed: int, apply: bool, on_error: OnError = "raise"
+    ) -> None:
+        self.source, self.augment, self.seed, self.apply, self.on_error = source, augment, seed, apply, on_error
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        epoch, index = key
+        image, mask, failed = _read(self.source, index, self.on_error)
+        rng = np.random.default_rng((self.seed, epoch, index))
+        view = self.augment.draw(rng, (image.shape[1], image.shape[2]))
+        if self.apply:
+            image, mask = apply_view(image, mask, view.geometry, self.augment.crop)
+        return _sample(image, mask, index, view, failed)
+
+
+class EvalImages(Dataset[Batch]):
+    """Whole images for validation and test; index -1 is an all-ignore sample of the first image's size."""
+
+    def __init__(self, source: SegmentationSet, *, on_error: OnError = "raise") -> None:
+        self.source, self.on_error = source, on_error
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Batch:
+        image, mask, failed = _read(self.source, max(index, 0), self.on_error)
+        return _sample(image, torch.full_like(mask, IGNORE) if index < 0 else mask, index, IDENTITY, failed)
+
+
+def _read(source: SegmentationSet, index: int, on_error: OnError) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    try:
+        return source.image(index), source.mask(index), ()
+    except UserError as error:
+        if on_error == "raise":
+            raise
+        size = (64, 64) if len(source) == 1 else source.size(0 if index else 1)
+        image = torch.tensor(FILL, dtype=torch.uint8)[:, None, None].repeat(1, *size)
+        return image, torch.full(size, IGNORE, dtype=torch.uint8), (str(error),)
+
+
+def _sample(image: Tensor, mask: Tensor, index: int, view: View, failed: tuple[str, ...]) -> Batch:
+    return Batch(image, mask, torch.tensor(index), view.geometry, view.photometric, failed)
+
+
+def collate(samples: Sequence[Batch]) -> Batch:
+    """Stack samples of equal size."""
+    image, mask, index, geometry, photometric, failed = zip(*samples, strict=True)
+    stacked = [torch.stack(tensors) for tensors in (image, mask, index, geometry, photometric)]
+    return Batch(*stacked, failed=tuple(message for messages in failed for message in messages))
+
+
+def same_size(source: SegmentationSet) -> bool:
+    """Whether all images have one size (read from the headers)."""
+    return len({source.size(i) for i in range(len(source))}) == 1
+
+
+class Loading(NamedTuple):
+    """How batches are loaded: ``batch_size`` per device, workers per process."""
+
+    batch_size: int
+    eval_batch_size: int
+    num_workers: int
+    pin_memory: bool
+    on_error: OnError
+
+
+def train_loader(views: TrainViews, order: EpochBatches, how: Loading) -> DataLoader[Batch]:
+    """Endless epochs of training batches in the order of ``order``."""
+    return _loader(views, order, how, persistent_workers=how.num_workers > 0)
+
+
+def eval_loader(source: SegmentationSet, how: Loading, *, rank: int = 0, world_size: int = 1) -> DataLoader[Batch]:
+    """All images at native size, once; one image a batch where sizes differ."""
+    batch_size = how.eval_batch_size if how.eval_batch_size == 1 or same_size(source) else 1
+    order = EvalBatches(len(source), batch_size, rank=rank, world_size=world_size)
+    return _loader(EvalImages(source, on_error=how.on_error), order, how)
+
+
+def _loader(dataset: Dataset[Batch], order: Any, how: Loading, *, persistent_workers: bool = False) -> DataLoader[Batch]:
+    collate_fn: Callable[[list[Batch]], Batch] = collate
+    return DataLoader(
+        dataset,
+        batch_sampler=order,
+        num_workers=how.num_workers,
+        collate_fn=collate_fn,
+        pin_memory=how.pin_memory,
+        persistent_workers=persistent_workers,
+    )

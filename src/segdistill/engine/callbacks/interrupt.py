@@ -1,0 +1,51 @@
+"""Ctrl-C (and a cluster's warning signal) end a run between two steps, never inside one."""
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2]
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; its last checkpoint is written."""
+
+
+class Interrupt(pl.Callback):
+    """Sets a flag on a signal and stops at the end of the batch; a second signal stops at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.previous: dict[int, Any] = {}
+
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Take over the signals for the time of the fit."""
+        if stage == "fit" and threading.current_thread() is threading.main_thread():
+            self.previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        self._restore()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stop here if asked to."""
+        if self.received is not None:
+            name = signal.Signals(self.received).name
+            self._restore()
+            raise Interrupted(f"stopped by {name} between two steps")
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            self._restore()
+            handler: Callable[..., Any] = signal.default_int_handler
+            handler(number, frame)
+        self.received = number
+
+    def _restore(self) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        self.previous = {}

@@ -1,0 +1,68 @@
+"""Loaders for this process's share of the data, beginning where a resumed run left off."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from segdistill.data.augment import Augment
+from segdistill.data.files import SegmentationSet
+from segdistill.data.loading import Batch, Loading, OnError, TrainViews, eval_loader, train_loader
+from segdistill.data.sampler import EpochBatches
+
+
+class DataModule(pl.LightningDataModule):
+    """Gives the Trainer its loaders once ranks and the restored step are known.
+
+    Args:
+        sets: datasets by split; ``train``, ``val`` and perhaps ``test``.
+        augment: draws the training views.
+        how: batch sizes, workers.
+        seed: the run's seed.
+        apply_in_loader: views are made by the loader; otherwise on the device.
+        weights: (num_images,) chance of each training image; None shuffles.
+    """
+
+    def __init__(
+        self,
+        sets: Mapping[str, SegmentationSet],
+        augment: Augment,
+        how: Loading,
+        *,
+        seed: int,
+        apply_in_loader: bool,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        super().__init__()
+        self.sets, self.how, self.seed, self.weights = dict(sets), how, seed, weights
+        on_error: OnError = how.on_error
+        self.views = TrainViews(sets["train"], augment, seed=seed, apply=apply_in_loader, on_error=on_error)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Training batches, from the batch after the restored step."""
+        assert self.trainer is not None
+        order = EpochBatches(
+            len(self.views),
+            self.how.batch_size,
+            seed=self.seed,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+            weights=self.weights,
+        )
+        order.start_at(self.trainer.global_step, self.trainer.accumulate_grad_batches)
+        return train_loader(self.views, order, self.how)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Validation images, this rank's share."""
+        return self.eval_loader("val")
+
+    def eval_loader(self, split: str) -> DataLoader[Batch]:
+        """This rank's share of a split's images."""
+        assert self.trainer is not None
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        return eval_loader(self.sets[split], self.how, rank=rank, world_size=world_size)
+
+    def test_dataloader(self) -> list[DataLoader[Batch]]:
+        """Both evaluated splits, one after the other."""
+        return [self.eval_loader(split) for split in ("val", "test") if split in self.sets]

@@ -1,0 +1,158 @@
+"""The whole flow: image -> student and teacher -> losses -> step."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from segdistill.data.loading import Batch
+from segdistill.data.augment import adjust_colours, sample_views
+from segdistill.engine.ema import average_of
+from segdistill.engine.guard import FiniteGuard
+from segdistill.engine.objective import TaskLoss
+from segdistill.engine.optim import parameter_groups
+from segdistill.engine.schedules import LearningRate
+from segdistill.engine.teacher import Teacher
+from segdistill.metrics.evaluator import Evaluation, Evaluator, ordered
+from segdistill.metrics.scores import scores
+from segdistill.models.network import SegModel
+
+
+class DistillModule(pl.LightningModule):
+    """Trains a student on labels and, where a recipe has terms, on what its teachers say.
+
+    Args:
+        student: the network to train.
+        task: the loss on labels.
+        terms: the recipe's terms by name, built by ``build_terms``; empty for the baseline.
+        teachers: frozen networks by name; empty for the baseline.
+        classes: names of the dataset's classes.
+        optimizer: makes the optimiser from parameter groups.
+        learning_rate: its factor over the training.
+        seed: the step's own generator is a function of it and the step.
+        ema_decay: decay of the averaged weights that are then scored and kept; None is off.
+        crop: (H, W) of the training views, needed where whole images are sampled on the device.
+    """
+
+    def __init__(
+        self,
+        student: SegModel,
+        task: TaskLoss,
+        terms: nn.ModuleDict,
+        teachers: Mapping[str, Teacher],
+        *,
+        classes: list[str],
+        optimizer: Callable[..., Optimizer],
+        learning_rate: LearningRate,
+        seed: int,
+        ema_decay: float | None = None,
+        channels_last: bool = False,
+        crop: tuple[int, int],
+    ) -> None:
+        super().__init__()
+        self.student, self.task, self.terms = student, task, terms
+        self.ema = average_of(student, ema_decay) if ema_decay else None
+        self._teachers = dict(teachers)  # a plain dict: not registered, so not saved, not optimised, not in DDP
+        self.classes, self.crop, self.seed = classes, crop, seed
+        self.make_optimizer, self.learning_rate = optimizer, learning_rate
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.guard = FiniteGuard()
+        self.evaluators = [Evaluator(len(classes)), Evaluator(len(classes))]  # val and test
+        self.tested: list[Evaluation] = []
+        self.latest: dict[str, Tensor] = {}  # this step's losses, for whoever averages them
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network that is evaluated and kept: the average where EMA is on, else the student."""
+        return self.student if self.ema is None else self.ema.module
+
+    @property
+    def teachers(self) -> Mapping[str, Teacher]:
+        """The frozen networks by name."""
+        return self._teachers
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done, in [0, 1]."""
+        return min(1.0, self.global_step / max(1, self.total_steps))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step: the sum of the task loss and the weighted terms."""
+        weights = {name: term.weight(self.progress) for name, term in self.terms.items()}
+        active = {name: self.terms[name] for name, weight in weights.items() if weight or self.trainer.world_size > 1}
+        student = self.student(batch.image)
+        teachers = {name: teacher(batch.image) for name, teacher in self._teachers.items()} if active else {}
+        losses = {"task": self.task(student, batch.mask)}
+        for name, term in active.items():
+            losses[f"kd/{name}"] = weights[name] * term(student, teachers, batch.mask)
+        losses["loss"] = torch.stack([value.float() for value in losses.values()]).sum()
+        self.guard.check(losses, self.global_step)
+        self.latest = {f"train/{name}": value.detach() for name, value in losses.items()}
+        self.log_dict(self.latest, batch_size=len(batch.image))
+        return losses["loss"]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a batch in the confusion matrices."""
+        self.evaluators[0].update(self.scored(batch.image).logits, batch.mask, batch.index)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """The same, for one of several sets."""
+        self.evaluators[dataloader_idx].update(self.scored(batch.image).logits, batch.mask, batch.index)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores over the whole set."""
+        found = scores(self._gather(self.evaluators[0]).total, self.classes)
+        named = {"val/miou": found.miou, "val/pixel_accuracy": found.pixel_accuracy}
+        self.log_dict({name: value or 0.0 for name, value in named.items()}, prog_bar=True, sync_dist=True)
+
+    def on_test_epoch_end(self) -> None:
+        """Keep the matrices of every set for whoever started the evaluation."""
+        self.tested = [self._gather(evaluator) for evaluator in self.evaluators if evaluator.index]
+
+    def _gather(self, evaluator: Evaluator) -> Evaluation:
+        mine = torch.cat(evaluator.index), torch.cat(evaluator.matrices)
+        evaluator.clear()
+        if self.trainer.world_size == 1:
+            return ordered(*mine)
+        index, matrices = self.all_gather(mine)  # ranks have equal shapes: the loader pads
+        return ordered(index.flatten(), matrices.flatten(0, 1))
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """On the device: views where the loader gave whole images, floats, colours."""
+        image, mask = batch.image, batch.mask
+        if self.trainer.training and image.shape[-2:] != self.crop:
+            image, mask = sample_views(image, mask, batch.geometry, self.crop)
+        image = image.float().div_(255)
+        if self.trainer.training:
+            image = adjust_colours(image, batch.photometric)
+        return batch._replace(image=image.contiguous(memory_format=self.memory_format), mask=mask.long())
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Give the step its own generator, so that a resumed run draws what an unbroken one draws."""
+        torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and let the averaged weights follow at once: a checkpoint may be written right after."""
+        super().optimizer_step(*args, **kwargs)
+        if self.ema is not None:
+            self.ema.update_parameters(self.student)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Where the loss is not finite and this is only known late, let the weights at least not see it."""
+        self.guard.protect(self.parameters())
+
+    def setup(self, stage: str) -> None:
+        """Bring the teachers to the device; they are nobody's children."""
+        for teacher in self._teachers.values():
+            teacher.to(self.device, memory_format=self.memory_format)
+        self.student.to(memory_format=self.memory_format)
+
+    def configure_optimizers(self) -> Any:
+        """Student and terms share one optimiser and one schedule."""
+        self.total_steps = int(self.trainer.estimated_stepping_batches)
+        optimizer = self.make_optimizer(parameter_groups([self.student, self.terms]))
+        scheduler = self.learning_rate.scheduler(optimizer, self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

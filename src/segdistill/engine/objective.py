@@ -1,0 +1,35 @@
+"""The loss on labels: a weighted sum of task losses at full size, training heads included."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from segdistill.metrics.confusion import resize_logits
+from segdistill.models.output import SegOutput
+
+
+class TaskLoss(nn.Module):
+    """Sum of task losses on the upsampled logits, plus ``aux_weight`` times the same on every training head.
+
+    Args:
+        losses: modules called as ``loss(logits, target)``.
+        weights: one for each loss.
+        aux_weight: factor on the training heads' losses.
+    """
+
+    def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float], aux_weight: float) -> None:
+        super().__init__()
+        self.losses = nn.ModuleDict(losses)
+        self.weights, self.aux_weight = dict(weights), aux_weight
+
+    def forward(self, output: SegOutput, target: Tensor) -> Tensor:
+        """Scalar loss for ``target`` (N, H, W); 255 is ignored."""
+        total = self._single(output.logits, target)
+        if output.aux and self.aux_weight:
+            total = total + self.aux_weight * torch.stack([self._single(head, target) for head in output.aux]).sum()
+        return total
+
+    def _single(self, logits: Tensor, target: Tensor) -> Tensor:
+        logits = resize_logits(logits, target.shape[-2:])
+        return torch.stack([self.weights[name] * loss(logits, target) for name, loss in self.losses.items()]).sum()

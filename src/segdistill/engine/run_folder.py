@@ -1,0 +1,83 @@
+"""The run folder: everything that a run leaves behind, and all that anything downstream reads."""
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from segdistill.errors import UserError
+
+METRICS_SCHEMA = 1
+
+
+class RunFolder:
+    """Paths and atomic writes of one run's folder.
+
+    ``config.yaml`` (resolved), ``status.json``, ``metrics.json`` (written last: its presence means done),
+    ``checkpoints/``, ``student.safetensors`` + ``model.json`` (the bundle), ``per_image.npz``, ``history.csv``,
+    ``samples/``, logs.
+    """
+
+    def __init__(self, path: str | Path, *, writes: bool = True) -> None:
+        self.path = Path(path).absolute()
+        self.writes = writes  # only rank 0 writes
+        self.config = self.path / "config.yaml"
+        self.metrics = self.path / "metrics.json"
+        self.last = self.path / "checkpoints" / "last.ckpt"
+        self.best = self.path / "checkpoints" / "best.ckpt"
+        self.weights = self.path / "student.safetensors"
+        self.model = self.path / "model.json"
+        self.history = self.path / "history.csv"
+        self.samples = self.path / "samples"
+
+    def create(self) -> None:
+        """Make the folder; a UserError if that is not possible."""
+        try:
+            self.last.parent.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".write-test-{os.getpid()}"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"the run folder {self.path} cannot be written ({error.strerror}); set hydra.run.dir (or paths.outputs) to a "
+                "folder that you own with space left"
+            ) from error
+
+    def status(self, state: str, *, code: int | None = None, message: str = "") -> None:
+        """Write ``status.json``: running | done | failed | interrupted, with a heartbeat."""
+        write_json(
+            self.path / "status.json",
+            {
+                "state": state,
+                "code": code,
+                "message": message,
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "heartbeat": time.time(),
+            },
+        )
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically; NaN is refused, since it is no JSON."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a file so that a reader sees the old or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(content)
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a UserError that names the file if it is missing or broken."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; is {path.parent} a finished run folder?") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); the file is damaged") from error

@@ -1,0 +1,40 @@
+"""What every loss does alike: the ignored label, labels at a tap's size, full precision, means over valid positions."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE = (
+    255  # the one label that no loss counts; also how the engine hides pixels (a boundary band, a doubtful teacher)
+)
+
+
+def labels_at(target: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Resize labels to a tap's size by picking, never by mixing.
+
+    Args:
+        target: (N, H, W) integer labels.
+        size: (h, w) of the tap.
+
+    Returns:
+        (N, h, w) labels of the same dtype. The mode is ``nearest`` (index floor(i * H / h)), not ``nearest-exact``.
+    """
+    if tuple(target.shape[-2:]) == size:
+        return target
+    resized = F.interpolate(target[:, None].float(), size=size, mode="nearest")[:, 0]  # exact: labels are below 2^24
+    return resized.to(target.dtype)
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Raise half precision to float32; float64 stays. Call it inside :func:`full_precision`."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """Context in which autocast is off on the device of ``like``: sums over pixels overflow in half precision."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def mean_where(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``values`` where ``mask`` (same shape) holds; 0, attached to the graph, where it holds nowhere."""
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)

@@ -1,0 +1,42 @@
+"""How a command ends: 0 done, 2 the user can mend it, 1 our fault, 130 interrupted."""
+
+import errno
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from segdistill.engine.callbacks.interrupt import Interrupted
+from segdistill.errors import UserError
+
+log = logging.getLogger(__name__)
+STATES = {0: "done", 1: "failed", 2: "failed", 130: "interrupted"}
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """Exit code and message of an exception."""
+    if isinstance(error, KeyboardInterrupt | Interrupted):
+        return 130, str(error) or "interrupted"
+    if isinstance(error, UserError):
+        return 2, _without_worker(str(error))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        return 2, f"{error.strerror}: {error.filename or 'the output folder'}; free some space or choose another folder"
+    return 1, "".join(traceback.format_exception(error))
+
+
+def _without_worker(message: str) -> str:
+    """A loader's worker wraps an error's text in its traceback; the text is what follows the exception's name."""
+    marker = "UserError: "
+    return message.rsplit(marker, 1)[1].strip() if message.startswith("Caught ") and marker in message else message
+
+
+def guarded(action: Callable[[], Any]) -> int:
+    """Run ``action``; returns the exit code and shows what the user needs to know on stderr."""
+    try:
+        action()
+    except (Exception, KeyboardInterrupt) as error:
+        code, message = explain(error)
+        print(("" if code == 1 else "error: " if code == 2 else "") + message, file=sys.stderr)
+        return code
+    return 0

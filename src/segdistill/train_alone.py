@@ -1,0 +1,29 @@
+"""``python -m segdistill.train_alone CONFIG FOLDER``: one run from a resolved config, in a process of its own.
+
+Auto-trained teachers, the other ranks of a run on several devices, and ``resume=`` come through here.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
+
+from segdistill.run import run_to_status
+
+
+def main(config: str, folder: str) -> int:
+    """Run it; returns the exit code."""
+    first = rank_zero_only.rank == 0
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if first:
+        handlers.append(logging.FileHandler(Path(folder) / "train.log"))
+    logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s", handlers=handlers)
+    cfg = OmegaConf.load(config)
+    assert isinstance(cfg, DictConfig)
+    return run_to_status(cfg, Path(folder))[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,5 @@
+"""Train or distil a student: the same as ``segdistill train``."""
+
+from segdistill.cli import train
+
+train()
