@@ -1,5 +1,6 @@
 """Where a run's teacher comes from: trained once and shared, read from a file, or used as built; and its score."""
 
+import copy
 import hashlib
 import json
 import logging
@@ -27,7 +28,15 @@ from segdistill.models.weights import load_weights, read_weights
 log = logging.getLogger(__name__)
 
 # Variables by which a launcher tells a process its place; the child that trains a teacher is alone.
-LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "PL_GLOBAL_SEED")
+LAUNCHER_VARIABLES = (
+    "RANK",
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",
+    "PL_GLOBAL_SEED",
+)
 
 
 class Score(NamedTuple):
@@ -50,7 +59,7 @@ def build_teacher(
     source = cfg.teacher.checkpoint
     if source == "auto":
         source = None if debug else str(trained_teacher(cfg))
-    network_cfg = OmegaConf.merge(cfg.teacher, {})
+    network_cfg = copy.deepcopy(cfg.teacher)
     if source is not None and "encoder_weights" in network_cfg.network:
         network_cfg.network.encoder_weights = None  # the checkpoint holds the encoder; nothing is fetched
     with torch.random.fork_rng(devices=[]):
@@ -61,7 +70,12 @@ def build_teacher(
         load_weights(model.network, weights, f"teacher.checkpoint={source}")
     teacher = Teacher(model, cfg.teacher.name, cfg.teacher.class_map)
     teacher.check_classes(cfg.num_classes)
-    facts: dict[str, Any] = {"name": cfg.teacher.name, "checkpoint": source, "trained": source is not None, "miou": None}
+    facts: dict[str, Any] = {
+        "name": cfg.teacher.name,
+        "checkpoint": source,
+        "trained": source is not None,
+        "miou": None,
+    }
     if debug:
         return teacher, facts
     score = teacher_score(cfg, teacher, sets, device, source)
@@ -74,10 +88,10 @@ def _refuse_chance(cfg: DictConfig, score: Score) -> None:
     needed = cfg.teacher.refuse_below * score.constant
     if score.val < needed:
         raise UserError(
-            f"teacher {cfg.teacher.name!r} reaches {100 * score.val:.1f} % mIoU on val; the best constant prediction has "
-            f"{100 * score.constant:.1f} %, and at least {100 * needed:.1f} % is wanted (teacher.refuse_below="
-            f"{cfg.teacher.refuse_below}). Check its normalisation (mean, std, scale, channel_order), class_map and weights, or "
-            "train it longer (teacher.recipe.epochs)"
+            f"teacher {cfg.teacher.name!r} reaches {100 * score.val:.1f} % mIoU on val; the best constant prediction "
+            f"has {100 * score.constant:.1f} %, and at least {100 * needed:.1f} % is wanted (teacher.refuse_below="
+            f"{cfg.teacher.refuse_below}). Check its normalisation (mean, std, scale, channel_order), class_map and "
+            "weights, or train it longer (teacher.recipe.epochs)"
         )
 
 
@@ -117,7 +131,12 @@ def teacher_job(cfg: DictConfig) -> DictConfig:
         job[group] = build.plain(recipe[group])
     job.seed, job.epochs, job.data.batch_size = recipe.seed, recipe.epochs, recipe.batch_size
     job.data.rare_class_temperature = None
-    job.engine = {"compile": False, "channels_last": cfg.engine.channels_last, "ema_decay": recipe.ema_decay, "score": "last"}
+    job.engine = {
+        "compile": False,
+        "channels_last": cfg.engine.channels_last,
+        "ema_decay": recipe.ema_decay,
+        "score": "last",
+    }
     job.trainer = {**job.trainer, "devices": 1, "max_epochs": recipe.epochs}
     for key in ("strategy", "sync_batchnorm", "num_nodes"):
         job.trainer.pop(key, None)
@@ -150,8 +169,8 @@ def _train(job: DictConfig, folder: Path) -> None:
         raise KeyboardInterrupt
     if code != 0:
         raise UserError(
-            f"training the teacher failed (exit code {code}); its messages are above and in {folder}/train.log. The next "
-            "run goes on from its last checkpoint"
+            f"training the teacher failed (exit code {code}); its messages are above and in {folder}/train.log. "
+            "The next run goes on from its last checkpoint"
         )
 
 

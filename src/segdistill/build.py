@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -13,7 +14,9 @@ from torch import nn
 from segdistill.data.augment import Augment
 from segdistill.data.files import SegmentationSet
 from segdistill.data.loading import Loading, same_size
+from segdistill.data.sampler import rare_class_weights
 from segdistill.data.statistics import ClassStatistics, class_statistics
+from segdistill.engine.data_module import DataModule
 from segdistill.engine.objective import TaskLoss
 from segdistill.engine.schedules import LearningRate, TermSchedule
 from segdistill.engine.terms import TermSpec, named_arguments
@@ -40,6 +43,22 @@ def applies_in_loader(cfg: DictConfig, train: SegmentationSet, *, on_gpu: bool) 
     if cfg.data.where == "auto":
         return not (on_gpu and same_size(train))
     return bool(cfg.data.where == "loader")
+
+
+def data_module(cfg: DictConfig, sets: dict[str, SegmentationSet], *, on_gpu: bool) -> DataModule:
+    """The loaders of a run."""
+    weights: np.ndarray | None = None
+    if cfg.data.rare_class_temperature:
+        pixels = statistics(cfg, sets["train"]).pixels.numpy()
+        weights = rare_class_weights(pixels, cfg.data.rare_class_temperature)
+    return DataModule(
+        sets,
+        augment(cfg),
+        loading(cfg, on_gpu=on_gpu),
+        seed=cfg.seed,
+        apply_in_loader=applies_in_loader(cfg, sets["train"], on_gpu=on_gpu),
+        weights=weights,
+    )
 
 
 def seg_model(cfg: DictConfig) -> SegModel:
@@ -114,8 +133,7 @@ def plain(cfg: Any) -> Any:
 def environment() -> Mapping[str, str]:
     """Versions and machine, for the run folder."""
     import platform
-
-    import pytorch_lightning
+    from importlib import metadata
 
     from segdistill import __version__
 
@@ -124,7 +142,7 @@ def environment() -> Mapping[str, str]:
         "segdistill": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "pytorch_lightning": pytorch_lightning.__version__,
+        "pytorch_lightning": metadata.version("pytorch-lightning"),
         "device": device,
         "threads": str(torch.get_num_threads()),
         "platform": platform.platform(),

@@ -22,7 +22,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.where": (lambda v: v in ("auto", "loader", "device"), "auto, loader or device"),
     "data.on_error": (lambda v: v in ("raise", "skip"), "raise or skip"),
     "data.rare_class_temperature": (lambda v: v is None or v > 0, "null or above 0"),
-    "augment.crop": (lambda v: len(v) == 2 and all(isinstance(x, int) and x >= 32 for x in v), "[H, W], each at least 32"),
+    "augment.crop": (
+        lambda v: len(v) == 2 and all(isinstance(x, int) and x >= 32 for x in v),
+        "[H, W], each at least 32",
+    ),
     "augment.scale": (lambda v: len(v) == 2 and 0 < v[0] <= v[1], "[low, high] with 0 < low <= high"),
     "augment.flip": (lambda v: 0 <= v <= 1, "a probability in [0, 1]"),
     "augment.rotation": (lambda v: 0 <= v <= 180, "degrees in [0, 180]"),
@@ -96,19 +99,19 @@ def _targets(cfg: DictConfig) -> Iterator[str]:
         parameters = inspect.signature(made).parameters
         if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             continue
-        for key in node:
-            if key not in parameters and not str(key).startswith("_"):
-                close = difflib.get_close_matches(str(key), list(parameters), n=2)
+        for key in map(str, node):
+            if key not in parameters and not key.startswith("_"):
+                close = difflib.get_close_matches(key, list(parameters), n=2)
                 nearest = f", nearest: {', '.join(close)}" if close else ""
                 yield f"{path}.{key}: {target} has no such argument{nearest}; it takes {', '.join(parameters)}"
 
 
 def _walk(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
-    if OmegaConf.is_dict(node):
+    if isinstance(node, DictConfig):
         if "_target_" in node:
             yield path, node
-        for key in node:
-            yield from _walk(node[key], f"{path}.{key}" if path else str(key))
+        for key in map(str, node):
+            yield from _walk(node[key], f"{path}.{key}" if path else key)
 
 
 def _classes(cfg: DictConfig) -> Iterator[str]:
@@ -120,8 +123,8 @@ def _classes(cfg: DictConfig) -> Iterator[str]:
     class_map = cfg.teacher.class_map if cfg.teacher else None
     if class_map is not None and len(class_map) != count:
         yield (
-            f"teacher.class_map has {len(class_map)} entries for {count} classes; give the teacher's class index for each class "
-            "of the dataset, in its order"
+            f"teacher.class_map has {len(class_map)} entries for {count} classes; give the teacher's class index for "
+            "each class of the dataset, in its order"
         )
 
 
@@ -137,7 +140,8 @@ def _taps(cfg: DictConfig) -> Iterator[str]:
                 if teacher != "main":
                     yield f"kd.terms.{name}.teacher={tap}: there is no teacher {teacher!r}; there is main"
                 elif bare != "logits" and bare not in taps:
-                    yield f"kd.terms.{name}.{side}={tap}: {cfg[side].name} has no such tap; it has logits, {', '.join(taps)}"
+                    there = ", ".join(["logits", *taps])
+                    yield f"kd.terms.{name}.{side}={tap}: {cfg[side].name} has no such tap; it has {there}"
 
 
 def _files(cfg: DictConfig) -> Iterator[str]:
@@ -149,7 +153,7 @@ def _files(cfg: DictConfig) -> Iterator[str]:
             yield str(error)
     checkpoint = cfg.teacher.checkpoint if cfg.teacher and cfg.kd.terms else None
     if checkpoint not in (None, "auto") and not Path(checkpoint).exists():
-        yield f"teacher.checkpoint={checkpoint}: does not exist; give a finished run folder or a weights file, auto, or null"
+        yield f"teacher.checkpoint={checkpoint}: does not exist; give a finished run folder, a weights file, or auto"
 
 
 def _devices(cfg: DictConfig) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The console script: ``segdistill VERB [overrides]``. This file, ``run.py``, ``build.py`` and ``checks.py`` know Hydra."""
+"""The console script: ``segdistill VERB [overrides]``."""
 
 import sys
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from pathlib import Path
 
 USAGE = """usage: segdistill VERB [overrides]
 
-  train        train or distil a student; python train.py is the same   (-m sweeps, --help lists the groups)
-  data check   scan a dataset before training on it                     segdistill data check dataset=camvid dataset.root=DIR
+  train        train or distil a student; python train.py is the same (-m sweeps, --help lists the groups)
+  data check   scan a dataset before training on it: segdistill data check dataset=camvid dataset.root=DIR
 
 Overrides are Hydra's: group=option key=value. output=json prints one JSON document on stdout.
 """
@@ -52,7 +52,8 @@ def _hydra_train(arguments: list[str]) -> int:
         from segdistill.run import run_to_status
 
         settings = HydraConfig.get()
-        code, metrics = run_to_status(cfg, Path(settings.runtime.output_dir))
+        sweep = Path(settings.sweep.dir).name if settings.mode is RunMode.MULTIRUN else None
+        code, metrics = run_to_status(cfg, Path(settings.runtime.output_dir), group=sweep)
         codes.append(code)
         if metrics is not None and settings.mode is RunMode.RUN:
             _show(cfg.output, metrics, Path(settings.runtime.output_dir))
@@ -70,9 +71,8 @@ def _hydra_train(arguments: list[str]) -> int:
 
 def _told(arguments: Sequence[str]) -> bool:
     """Say everything that is wrong with the overrides; True if anything is."""
-    from segdistill.overrides import check_overrides
-
     import segdistill.build  # noqa: F401
+    from segdistill.overrides import check_overrides
 
     errors = check_overrides([one for one in arguments if not one.startswith("-")])
     for message in errors:
@@ -125,7 +125,8 @@ def data_check(arguments: Sequence[str]) -> int:
 
     from segdistill import build
     from segdistill.conf_dir import conf_dir
-    from segdistill.data.check import check_dataset, render
+    from segdistill.data.check import check_dataset
+    from segdistill.data.check_table import render
     from segdistill.outcome import guarded
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

@@ -61,7 +61,10 @@ def _bad_options(loader: ConfigLoader, one: Override) -> list[str]:
     if one.is_delete():
         return []
     wrong = [option for option in _options_of(one) if option not in there]
-    return [f"{group}={option}: there is no such {group}{_nearest(option, there)}; there are {', '.join(there)}" for option in wrong]
+    return [
+        f"{group}={option}: there is no such {group}{_nearest(option, there)}; there are {', '.join(there)}"
+        for option in wrong
+    ]
 
 
 def _compositions(loader: ConfigLoader, config_name: str, groups: list[Override]) -> Iterator[DictConfig]:
@@ -99,15 +102,15 @@ def _exists(config: Any, name: str) -> bool:
 
 
 def _unknown_key(config: DictConfig, name: str, line: str) -> str:
-    node, parts = config, name.split(".")
-    for depth, part in enumerate(parts):
-        if not OmegaConf.is_dict(node) or part not in node:
-            break
-        node = node._get_node(part)
+    parts, depth = name.split("."), 0
+    node: Any = config
+    while OmegaConf.is_dict(node) and parts[depth] in node:
+        node, depth = node._get_node(parts[depth]), depth + 1
     there = [str(key) for key in node] if OmegaConf.is_dict(node) else []
     where = ".".join(parts[:depth]) or "the config"
     nearest = _nearest(parts[depth], there)
-    return f"{line}: {where} has no key {parts[depth]!r}{nearest}; it has {', '.join(there) or 'none'} (+{name}=... adds a new one)"
+    known = ", ".join(there) or "none"
+    return f"{line}: {where} has no key {parts[depth]!r}{nearest}; it has {known} (+{name}=... adds a new one)"
 
 
 def _nearest(name: str, there: Sequence[str]) -> str:

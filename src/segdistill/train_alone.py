@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.utilities import rank_zero_only
 
-from segdistill.run import run_to_status
+from segdistill.run import is_first_rank, run_to_status
 
 
 def main(config: str, folder: str) -> int:
     """Run it; returns the exit code."""
-    first = rank_zero_only.rank == 0
+    first = is_first_rank()
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if first:
         handlers.append(logging.FileHandler(Path(folder) / "train.log"))

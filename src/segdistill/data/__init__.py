@@ -1,0 +1,1 @@
+"""Datasets, augmentation, sampling and loading; imports neither Hydra nor Lightning."""

@@ -1,7 +1,7 @@
 """Augmentation: one affine per sample, written down as ``geometry``, however it is applied.
 
-``geometry`` is the theta of ``F.affine_grid(align_corners=False)`` from the output to the source image. It is all that is
-needed to bring anything else that belongs to the source image (a cached teacher output, say) into the same view.
+``geometry`` is the theta of ``F.affine_grid(align_corners=False)`` from the output to the source image. It is all that
+is needed to bring anything else that belongs to the source image (a cached teacher output, say) into the same view.
 """
 
 import math
@@ -53,7 +53,7 @@ class Augment:
         blur: float = 0.0,
     ) -> None:
         self.crop = (int(crop[0]), int(crop[1]))
-        self.scale, self.flip, self.rotation, self.blur = tuple(scale), flip, rotation, blur
+        self.scale, self.flip, self.rotation, self.blur = (scale[0], scale[1]), flip, rotation, blur
         self.jitter = (brightness, contrast, saturation)
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> View:

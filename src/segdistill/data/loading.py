@@ -1,6 +1,6 @@
 """From a dataset to batches: read, augment, collate; a broken image is an error or is skipped and reported."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
 
     image: Tensor
     mask: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody wants here
     geometry: Tensor
     photometric: Tensor
     failed: tuple[str, ...] = ()
@@ -96,9 +96,9 @@ def _sample(image: Tensor, mask: Tensor, index: int, view: View, failed: tuple[s
 
 def collate(samples: Sequence[Batch]) -> Batch:
     """Stack samples of equal size."""
-    image, mask, index, geometry, photometric, failed = zip(*samples, strict=True)
-    stacked = [torch.stack(tensors) for tensors in (image, mask, index, geometry, photometric)]
-    return Batch(*stacked, failed=tuple(message for messages in failed for message in messages))
+    *tensors, failed = zip(*samples, strict=True)
+    image, mask, index, geometry, photometric = (torch.stack(column) for column in tensors)
+    return Batch(image, mask, index, geometry, photometric, tuple(text for texts in failed for text in texts))
 
 
 def same_size(source: SegmentationSet) -> bool:
@@ -128,13 +128,14 @@ def eval_loader(source: SegmentationSet, how: Loading, *, rank: int = 0, world_s
     return _loader(EvalImages(source, on_error=how.on_error), order, how)
 
 
-def _loader(dataset: Dataset[Batch], order: Any, how: Loading, *, persistent_workers: bool = False) -> DataLoader[Batch]:
-    collate_fn: Callable[[list[Batch]], Batch] = collate
+def _loader(
+    dataset: Dataset[Batch], order: Any, how: Loading, *, persistent_workers: bool = False
+) -> DataLoader[Batch]:
     return DataLoader(
         dataset,
         batch_sampler=order,
         num_workers=how.num_workers,
-        collate_fn=collate_fn,
+        collate_fn=collate,
         pin_memory=how.pin_memory,
         persistent_workers=persistent_workers,
     )

@@ -1,0 +1,1 @@
+"""The training engine: the step, teachers, terms, schedules, and the run folder."""

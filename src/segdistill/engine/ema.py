@@ -34,5 +34,3 @@ def average_of(student: SegModel, decay: float) -> AveragedModel:
     copy.record(())  # the average is only ever asked for logits
     average.requires_grad_(False)
     return average
-
-

@@ -24,7 +24,7 @@ class FiniteGuard:
         self.pending: tuple[Tensor, list[str], int] | None = None
 
     def check(self, losses: Mapping[str, Tensor], step: int) -> None:
-        """Raise NonFiniteLoss, naming the terms, if this step's losses (or on an accelerator the last one's) are bad."""
+        """Raise NonFiniteLoss, naming the terms, if this step's losses (the last one's on an accelerator) are bad."""
         finite = torch.stack([torch.isfinite(value.detach()) for value in losses.values()])
         names = list(losses)
         if finite.device.type == "cpu":
@@ -33,7 +33,7 @@ class FiniteGuard:
         self.flush()
         self.finite = finite.all()
         self.pending = (finite.to("cpu", non_blocking=True), names, step)
-        self.event = torch.cuda.Event()
+        self.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self.event.record()
 
     def flush(self) -> None:
@@ -55,6 +55,6 @@ def _raise_if_bad(finite: Tensor, names: list[str], step: int) -> None:
     if not finite.all():
         bad = [name for name, ok in zip(names, finite.tolist(), strict=True) if not ok and name != "loss"]
         raise NonFiniteLoss(
-            f"the loss of step {step} is not finite: {', '.join(bad) or 'the sum'}; nothing was updated or saved. Lower "
-            "optimizer.lr or this term's weight, set trainer.gradient_clip_val, or use trainer.precision=32-true"
+            f"the loss of step {step} is not finite: {', '.join(bad) or 'the sum'}; nothing was updated or saved. "
+            "Lower optimizer.lr or this term's weight, set trainer.gradient_clip_val, or use trainer.precision=32-true"
         )

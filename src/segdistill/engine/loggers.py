@@ -9,7 +9,13 @@ from segdistill.errors import UserError
 
 
 def wandb_logger(
-    *, project: str, folder: str, name: str, group: str | None = None, tags: Sequence[str] = (), offline: bool | None = None
+    *,
+    project: str,
+    folder: str,
+    name: str,
+    group: str | None = None,
+    tags: Sequence[str] = (),
+    offline: bool | None = None,
 ) -> Logger:
     """Weights & Biases; ``offline=None`` goes online only if WANDB_API_KEY is set (WANDB_MODE wins over both)."""
     import wandb
@@ -32,7 +38,7 @@ def wandb_logger(
 def tensorboard_logger(*, folder: str, **_: object) -> Logger:
     """TensorBoard event files in the run folder."""
     try:
-        import tensorboard  # noqa: F401
+        import tensorboard  # type: ignore[import-untyped]  # noqa: F401
     except ImportError as error:
         raise UserError("logger=tensorboard needs an extra: pip install 'segdistill[tensorboard]'") from error
     return TensorBoardLogger(save_dir=folder, name="", version="tensorboard")
@@ -43,4 +49,4 @@ def finish(loggers: Sequence[Logger]) -> None:
     if any(isinstance(logger, WandbLogger) for logger in loggers):
         import wandb
 
-        wandb.finish(quiet=True)
+        wandb.finish()

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from segdistill.data.loading import Batch
 from segdistill.data.augment import adjust_colours, sample_views
+from segdistill.data.loading import Batch
 from segdistill.engine.ema import average_of
 from segdistill.engine.guard import FiniteGuard
 from segdistill.engine.objective import TaskLoss
 from segdistill.engine.optim import parameter_groups
 from segdistill.engine.schedules import LearningRate
 from segdistill.engine.teacher import Teacher
+from segdistill.engine.terms import Term
 from segdistill.metrics.evaluator import Evaluation, Evaluator, ordered
 from segdistill.metrics.scores import scores
 from segdistill.models.network import SegModel
@@ -53,7 +54,8 @@ class DistillModule(pl.LightningModule):
         crop: tuple[int, int],
     ) -> None:
         super().__init__()
-        self.student, self.task, self.terms = student, task, terms
+        self.student, self.task = student, task
+        self.terms: Mapping[str, Term] = terms  # type: ignore[assignment]  # a ModuleDict of Terms
         self.ema = average_of(student, ema_decay) if ema_decay else None
         self._teachers = dict(teachers)  # a plain dict: not registered, so not saved, not optimised, not in DDP
         self.classes, self.crop, self.seed = classes, crop, seed
@@ -82,17 +84,17 @@ class DistillModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step: the sum of the task loss and the weighted terms."""
         weights = {name: term.weight(self.progress) for name, term in self.terms.items()}
-        active = {name: self.terms[name] for name, weight in weights.items() if weight or self.trainer.world_size > 1}
+        active = [name for name in weights if weights[name] or self.trainer.world_size > 1]  # DDP wants every gradient
         student = self.student(batch.image)
         teachers = {name: teacher(batch.image) for name, teacher in self._teachers.items()} if active else {}
         losses = {"task": self.task(student, batch.mask)}
-        for name, term in active.items():
-            losses[f"kd/{name}"] = weights[name] * term(student, teachers, batch.mask)
-        losses["loss"] = torch.stack([value.float() for value in losses.values()]).sum()
+        for name in active:
+            losses[f"kd/{name}"] = weights[name] * self.terms[name](student, teachers, batch.mask)
+        loss = losses["loss"] = torch.stack([value.float() for value in losses.values()]).sum()
         self.guard.check(losses, self.global_step)
         self.latest = {f"train/{name}": value.detach() for name, value in losses.items()}
         self.log_dict(self.latest, batch_size=len(batch.image))
-        return losses["loss"]
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch in the confusion matrices."""
@@ -147,12 +149,12 @@ class DistillModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Bring the teachers to the device; they are nobody's children."""
         for teacher in self._teachers.values():
-            teacher.to(self.device, memory_format=self.memory_format)
+            teacher.to(self.device).to(memory_format=self.memory_format)
         self.student.to(memory_format=self.memory_format)
 
     def configure_optimizers(self) -> Any:
         """Student and terms share one optimiser and one schedule."""
         self.total_steps = int(self.trainer.estimated_stepping_batches)
-        optimizer = self.make_optimizer(parameter_groups([self.student, self.terms]))
+        optimizer = self.make_optimizer(parameter_groups([self.student, *self.terms.values()]))
         scheduler = self.learning_rate.scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

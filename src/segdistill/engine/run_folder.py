@@ -41,8 +41,8 @@ class RunFolder:
             probe.unlink()
         except OSError as error:
             raise UserError(
-                f"the run folder {self.path} cannot be written ({error.strerror}); set hydra.run.dir (or paths.outputs) to a "
-                "folder that you own with space left"
+                f"the run folder {self.path} cannot be written ({error.strerror}); set hydra.run.dir (or "
+                "paths.outputs) to a folder that you own with space left"
             ) from error
 
     def status(self, state: str, *, code: int | None = None, message: str = "") -> None:

@@ -29,11 +29,15 @@ class LearningRate:
         if progress < self.warmup:
             return progress / self.warmup
         rest = min(1.0, (progress - self.warmup) / max(1e-12, 1 - self.warmup))
-        value = {"poly": (1 - rest) ** self.power, "cosine": (1 + math.cos(math.pi * rest)) / 2, "constant": 1.0}
+        value: dict[str, float] = {
+            "poly": (1 - rest) ** self.power,
+            "cosine": (1 + math.cos(math.pi * rest)) / 2,
+            "constant": 1.0,
+        }
         return max(self.floor, value[self.decay])
 
     def scheduler(self, optimizer: Optimizer, total_steps: int) -> LambdaLR:
-        """A scheduler to be stepped after every optimiser step; step k runs at progress (k + warm-up offset) / total."""
+        """A scheduler to be stepped after every optimiser step."""
         offset = 1 if self.warmup else 0  # the first step of a warm-up should not be a step of size zero
         return LambdaLR(optimizer, lambda step: self.factor(min(1.0, (step + offset) / total_steps)))
 

@@ -6,6 +6,7 @@ Losses are plain modules that know nothing of this; the engine aligns channels a
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ class TermSpec:
     """What a term's yaml says.
 
     Attributes:
-        loss: makes the loss; it is given ``student_channels``, ``teacher_channels`` or ``num_classes`` if it names them.
+        loss: makes the loss; is given ``student_channels``, ``teacher_channels`` or ``num_classes`` if it names them.
         weight: factor on the loss in its own scale (see the loss's docstring).
         student, teacher: tap names; a teacher's tap may be written ``name/tap``.
         adapter: ``conv1x1`` brings the student's channels to the teacher's, ``none`` leaves them.
@@ -45,7 +46,7 @@ class Term(nn.Module):
         super().__init__()
         self.spec = spec
         pairs = list(zip(student, teacher, strict=True))
-        known = {
+        known: dict[str, Any] = {
             "student_channels": [s.shape[1] for s in student],
             "teacher_channels": [t.shape[1] for t in teacher],
         }

@@ -1,0 +1,1 @@
+"""Losses in plain torch; imports neither Hydra nor Lightning."""

@@ -1,4 +1,4 @@
-"""Confusion matrices of a whole set, kept per image, so that scores by group and the report's bootstrap can use them."""
+"""Confusion matrices of a whole set, kept per image for scores by group and for the report's bootstrap."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from segdistill.metrics.confusion import confusion_matrices, resize_logits
 class Evaluation(NamedTuple):
     """``index`` (N,) position in the dataset, in order; ``matrices`` (N, C, P) of these images."""
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody wants here
     matrices: Tensor
 
     @property

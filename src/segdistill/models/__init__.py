@@ -1,0 +1,1 @@
+"""Networks in plain torch; imports neither Hydra nor Lightning."""

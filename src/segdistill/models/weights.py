@@ -21,7 +21,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     file = path / "student.safetensors" if path.is_dir() else path
     if not file.exists():
-        raise UserError(f"weights {file} do not exist; give a finished run folder, a .safetensors or a .pt/.pth/.ckpt file")
+        raise UserError(
+            f"weights {file} do not exist; give a finished run folder, a .safetensors or a .pt/.pth/.ckpt file"
+        )
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
@@ -60,8 +62,8 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str)
         problems = [("missing", missing), ("unexpected", unexpected), ("of another shape (file -> network)", shapes)]
         told = "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in problems if keys)
         raise UserError(
-            f"{source} does not fit this network: {told}. Check teacher.network (architecture, encoder, classes); for a teacher "
-            "with other classes set its own number of classes there and teacher.class_map"
+            f"{source} does not fit this network: {told}. Check teacher.network (architecture, encoder, classes); for "
+            "a teacher with other classes set its own number of classes there and teacher.class_map"
         )
     network.load_state_dict(dict(weights))
 

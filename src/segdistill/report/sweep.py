@@ -34,7 +34,9 @@ class SweepTable(Callback):
 
 def finished(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """The finished runs of a sweep, in the order of their names."""
-    paths = sorted(folder.glob("*/metrics.json"), key=lambda path: (len(path.parent.name.split("_")[0]), path.parent.name))
+    paths = sorted(
+        folder.glob("*/metrics.json"), key=lambda path: (len(path.parent.name.split("_")[0]), path.parent.name)
+    )
     return [(path.parent, read_json(path)) for path in paths]
 
 
@@ -46,7 +48,9 @@ def sweep_table(folder: Path, console: Console) -> None:
         return
     split = "test" if all(metrics.get("test") for _, metrics in runs) else "val"
     baselines = {
-        (metrics["student"]["name"], metrics["seed"]): metrics[split]["miou"] for _, metrics in runs if not metrics["kd"]
+        (metrics["student"]["name"], metrics["seed"]): metrics[split]["miou"]
+        for _, metrics in runs
+        if not metrics["kd"]
     }
     table = Table(title=f"{runs[0][1]['dataset']}: mIoU on {split}, %", title_justify="left")
     for column in ("student", "kd", "seed", "teacher", "student mIoU", "kd - none", "train s"):

@@ -53,19 +53,17 @@ class Checkpoint(pl.Callback):
 
     def _save(self, trainer: pl.Trainer, module: pl.LightningModule, name: str) -> None:
         assert isinstance(module, DistillModule)
-        if trainer.fast_dev_run:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         module.guard.flush()
         temporary = self.folder / f".{name}.tmp"
         try:
-            trainer.save_checkpoint(temporary)
+            trainer.save_checkpoint(temporary, weights_only=False)
             if trainer.is_global_zero:
                 os.replace(temporary, self.folder / name)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise UserError(
-                f"cannot write {self.folder / name} ({error.strerror or error}); the previous checkpoint is intact. Free some space "
-                "and go on with resume=<run folder>"
+                f"cannot write {self.folder / name} ({error.strerror or error}); the previous checkpoint is intact. "
+                "Free some space and go on with resume=<run folder>"
             ) from error
-
-

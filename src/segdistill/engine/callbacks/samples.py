@@ -44,11 +44,13 @@ class Samples(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Draw now and then."""
         due = self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0
-        if due and trainer.is_global_zero:
+        if due:
             self.draw(trainer, module)
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Draw all samples with the network as it stands."""
+        """Draw all samples with the network as it stands; on the first rank only."""
+        if not trainer.is_global_zero:
+            return
         assert isinstance(module, DistillModule)
         pictures = {index: self._one(module, index) for index in self.indices}
         for index, picture in pictures.items():

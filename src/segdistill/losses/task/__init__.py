@@ -1,0 +1,1 @@
+"""Losses on labels, one file each."""

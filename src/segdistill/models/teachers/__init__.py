@@ -1,0 +1,1 @@
+"""Makers of large networks from other libraries."""

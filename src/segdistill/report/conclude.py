@@ -1,0 +1,76 @@
+"""The end of a run: bundle, confusion matrices, and last of all ``metrics.json``."""
+
+from typing import Any
+
+from omegaconf import DictConfig
+
+from segdistill import build
+from segdistill.data.files import SegmentationSet
+from segdistill.data.palette import class_colors
+from segdistill.engine.module import DistillModule
+from segdistill.engine.run_folder import METRICS_SCHEMA, RunFolder, write_json
+from segdistill.models.network import SegModel, gmacs, parameter_count
+from segdistill.report.metrics import split_scores, write_bundle, write_per_image
+
+BUNDLE_KEYS = ("taps", "mean", "std", "scale", "channel_order")
+
+
+def conclude(
+    cfg: DictConfig,
+    folder: RunFolder,
+    module: DistillModule,
+    sets: dict[str, SegmentationSet],
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Write what the run leaves behind; returns the metrics.
+
+    Args:
+        cfg: the run's config.
+        folder: the run folder.
+        module: the trained module, after ``trainer.test`` on val and, if there is one, test.
+        sets: datasets by split.
+        facts: ``teacher``, ``timing`` and ``skipped_images``.
+    """
+    classes = list(cfg.dataset.classes)
+    splits: list[str] = [split for split in ("val", "test") if split in sets]
+    found = dict(zip(splits, module.tested, strict=True))
+    network = module.scored
+    assert isinstance(network, SegModel)
+    metrics = {
+        "schema": METRICS_SCHEMA,
+        "dataset": cfg.dataset.name,
+        "seed": cfg.seed,
+        "epochs": cfg.epochs,
+        "scored": cfg.engine.score + (" (ema)" if cfg.engine.ema_decay else ""),
+        "student": {
+            "name": cfg.student.name,
+            "parameters": parameter_count(network.network),
+            "gmacs": gmacs(network, module.crop),
+            "gmacs_size": list(module.crop),
+        },
+        "kd": {name: term.weight for name, term in build.plain(cfg.kd.terms).items()},
+        "test": None,
+        **{split: split_scores(found[split], sets[split], classes) for split in splits},
+        **facts,
+        "environment": dict(build.environment()),
+    }
+    if folder.writes:
+        _write_bundle(cfg, folder, network)
+        write_per_image(folder, found[splits[-1]], sets[splits[-1]])
+        write_json(folder.metrics, metrics)
+        folder.status("done", code=0)
+    return metrics
+
+
+def _write_bundle(cfg: DictConfig, folder: RunFolder, network: SegModel) -> None:
+    classes = list(cfg.dataset.classes)
+    description = {
+        "student": cfg.student.name,
+        "network": build.plain(cfg.student.network),
+        **{key: build.plain(cfg.student)[key] for key in BUNDLE_KEYS},
+        "divisor": cfg.student.get("divisor", 1),
+        "classes": classes,
+        "palette": class_colors(build.plain(cfg.dataset.palette), len(classes)).tolist(),
+        "dataset": cfg.dataset.name,
+    }
+    write_bundle(folder, network.network, description)
