@@ -197,6 +197,7 @@ def _evaluate(cfg: DictConfig, teacher: Teacher, source: SegmentationSet, device
     for batch in eval_loader(source, build.loading(cfg, on_gpu=device.type == "cuda")):
         image, mask, index = (x.to(device) for x in (batch.image, batch.mask.long(), batch.index))
         evaluator.update(teacher(image.float() / 255).logits, mask, index)
+    teacher.cpu()  # adapters are built there; the training brings it to its device
     total = evaluator.result().total
     return scores(total, list(cfg.dataset.classes)).miou or 0.0, constant_baseline(total)
 

@@ -94,7 +94,7 @@ def _exists(config: Any, name: str) -> bool:
     for part in name.split("."):
         if OmegaConf.is_list(node) and part.isdigit() and int(part) < len(node):
             node = node._get_node(int(part))
-        elif OmegaConf.is_dict(node) and part in node:
+        elif OmegaConf.is_dict(node) and part in node.keys():
             node = node._get_node(part)
         else:
             return False
@@ -104,7 +104,7 @@ def _exists(config: Any, name: str) -> bool:
 def _unknown_key(config: DictConfig, name: str, line: str) -> str:
     parts, depth = name.split("."), 0
     node: Any = config
-    while OmegaConf.is_dict(node) and parts[depth] in node:
+    while OmegaConf.is_dict(node) and parts[depth] in node.keys():
         node, depth = node._get_node(parts[depth]), depth + 1
     there = [str(key) for key in node] if OmegaConf.is_dict(node) else []
     where = ".".join(parts[:depth]) or "the config"

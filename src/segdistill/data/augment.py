@@ -19,13 +19,13 @@ FILL = (124, 116, 104)  # the ImageNet mean: what lies outside the image is clos
 
 
 class View(NamedTuple):
-    """One sample's random choices: theta (2, 3), and colour factors (brightness, contrast, saturation, blur sigma)."""
+    """One sample's random choices: theta (2, 3), and (brightness, contrast, saturation[, blur sigma if blur is on])."""
 
     geometry: Tensor
     photometric: Tensor
 
 
-IDENTITY = View(torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), torch.tensor([1.0, 1.0, 1.0, 0.0]))
+IDENTITY = View(torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), torch.ones(3))
 
 
 class Augment:
@@ -64,8 +64,9 @@ class Augment:
         angle = math.radians(rng.uniform(-self.rotation, self.rotation))
         mirror = -1.0 if rng.random() < self.flip else 1.0
         colour = [rng.uniform(1 - x, 1 + x) for x in self.jitter]
-        sigma = rng.uniform(0, self.blur) * rng.integers(2)
-        return View(_theta(size, box, top, left, angle, mirror), torch.tensor([*colour, sigma], dtype=torch.float32))
+        if self.blur:
+            colour.append(rng.uniform(0, self.blur) * rng.integers(2))
+        return View(_theta(size, box, top, left, angle, mirror), torch.tensor(colour, dtype=torch.float32))
 
 
 def _offset(rng: np.random.Generator, have: int, want: int) -> int:
@@ -145,20 +146,18 @@ def sample_views(images: Tensor, masks: Tensor, geometry: Tensor, crop: tuple[in
 
 
 def adjust_colours(images: Tensor, photometric: Tensor) -> Tensor:
-    """Brightness, contrast, saturation and blur of a float batch (N, 3, H, W) in [0, 1], one set of factors each."""
-    brightness, contrast, saturation, sigma = photometric.to(images).T[:, :, None, None, None]
+    """Brightness, contrast, saturation, blur of a float batch (N, 3, H, W) in [0, 1]; ``photometric`` (N, 3 or 4)."""
+    brightness, contrast, saturation, *sigma = photometric.to(images).T[:, :, None, None, None]
     grey_weights = images.new_tensor([0.299, 0.587, 0.114])[:, None, None]
     images = (images * brightness).clamp_(0, 1)
     mean = (images * grey_weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
     images = torch.lerp(mean, images, contrast).clamp_(0, 1)
     grey = (images * grey_weights).sum(1, keepdim=True)
     images = torch.lerp(grey, images, saturation).clamp_(0, 1)
-    return _blur(images, sigma.flatten())
+    return _blur(images, sigma[0].flatten()) if sigma else images
 
 
 def _blur(images: Tensor, sigma: Tensor, radius: int = 4) -> Tensor:
-    if images.device.type == "cpu" and not sigma.any():  # the usual case; on an accelerator the look would cost a sync
-        return images
     offsets = torch.arange(-radius, radius + 1, device=images.device)
     kernel = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-3)[:, None]) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None]  # (3N, 1, 2r + 1)

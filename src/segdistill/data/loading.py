@@ -24,7 +24,7 @@ class Batch(NamedTuple):
         mask: (N, H, W) class indices, 255 = ignore; uint8, int64 once on the device.
         index: (N,) position in the dataset; -1 for padding.
         geometry: (N, 2, 3) theta of ``F.affine_grid(align_corners=False)`` from this view to the source image.
-        photometric: (N, 4) brightness, contrast, saturation, blur sigma, still to be applied.
+        photometric: (N, 3 or 4) brightness, contrast, saturation and perhaps blur sigma, still to be applied.
         failed: what was wrong with the images that could not be read (their masks are all ignore).
     """
 

@@ -50,7 +50,8 @@ class DataModule(pl.LightningDataModule):
             world_size=self.trainer.world_size,
             weights=self.weights,
         )
-        order.start_at(self.trainer.global_step, self.trainer.accumulate_grad_batches)
+        restored = self.trainer._checkpoint_connector._loaded_checkpoint  # asked for before the loops are restored
+        order.start_at(restored.get("global_step", self.trainer.global_step), self.trainer.accumulate_grad_batches)
         return train_loader(self.views, order, self.how)
 
     def val_dataloader(self) -> DataLoader[Batch]:

@@ -1,9 +1,9 @@
 """Stops a run whose loss is no longer a number, before the optimiser sees it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from segdistill.errors import UserError
 
@@ -15,46 +15,39 @@ class NonFiniteLoss(UserError):
 class FiniteGuard:
     """Checks the losses of every step.
 
-    On a CPU the check is immediate. On an accelerator reading a flag would make the host wait, so it is read one step
-    late, and meanwhile the gradients of the bad step are zeroed on the device.
+    On a CPU the check is immediate. On an accelerator the flags are copied while the backward pass is being queued and
+    read just before the optimiser's step: the device still has the backward pass to do, so it does not run dry.
     """
 
     def __init__(self) -> None:
-        self.finite: Tensor | None = None  # of the current step, on the device
-        self.pending: tuple[Tensor, list[str], int] | None = None
+        self.names: list[str] = []
+        self.step = 0
+        self.flags: Tensor | None = None  # pinned host memory, one flag a loss
 
     def check(self, losses: Mapping[str, Tensor], step: int) -> None:
-        """Raise NonFiniteLoss, naming the terms, if this step's losses (the last one's on an accelerator) are bad."""
+        """Note this step's losses; on a CPU raise NonFiniteLoss at once."""
         finite = torch.stack([torch.isfinite(value.detach()) for value in losses.values()])
-        names = list(losses)
+        self.names, self.step = list(losses), step
         if finite.device.type == "cpu":
-            _raise_if_bad(finite, names, step)
+            self._raise_if_bad(finite)
             return
-        self.flush()
-        self.finite = finite.all()
-        self.pending = (finite.to("cpu", non_blocking=True), names, step)
-        self.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        self.event.record()
+        if self.flags is None or len(self.flags) != len(finite):
+            self.flags = torch.empty(len(finite), dtype=torch.bool, pin_memory=True)
+            self.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self.flags.copy_(finite, non_blocking=True)
+        self.copied.record()
 
-    def flush(self) -> None:
-        """Read what is still pending; called before anything is saved."""
-        if self.pending is not None:
-            self.event.synchronize()
-            pending, self.pending = self.pending, None
-            _raise_if_bad(*pending)
+    def before_step(self) -> None:
+        """Raise NonFiniteLoss, naming the terms, if a loss of this step is not finite."""
+        if self.flags is not None:
+            self.copied.synchronize()
+            self._raise_if_bad(self.flags)
 
-    def protect(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Zero the gradients on the device if the step's loss was not finite."""
-        if self.finite is not None:
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    parameter.grad = torch.where(self.finite, parameter.grad, 0)
-
-
-def _raise_if_bad(finite: Tensor, names: list[str], step: int) -> None:
-    if not finite.all():
-        bad = [name for name, ok in zip(names, finite.tolist(), strict=True) if not ok and name != "loss"]
-        raise NonFiniteLoss(
-            f"the loss of step {step} is not finite: {', '.join(bad) or 'the sum'}; nothing was updated or saved. "
-            "Lower optimizer.lr or this term's weight, set trainer.gradient_clip_val, or use trainer.precision=32-true"
-        )
+    def _raise_if_bad(self, finite: Tensor) -> None:
+        if not finite.all():
+            bad = [name for name, fine in zip(self.names, finite.tolist(), strict=True) if not fine and name != "loss"]
+            raise NonFiniteLoss(
+                f"the loss of step {self.step} is not finite: {', '.join(bad) or 'the sum'}; nothing was updated or "
+                "saved. Lower optimizer.lr or this term's weight, set trainer.gradient_clip_val, or use "
+                "trainer.precision=32-true"
+            )

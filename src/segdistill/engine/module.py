@@ -143,8 +143,8 @@ class DistillModule(pl.LightningModule):
             self.ema.update_parameters(self.student)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Where the loss is not finite and this is only known late, let the weights at least not see it."""
-        self.guard.protect(self.parameters())
+        """No step is taken on a loss that is not finite."""
+        self.guard.before_step()
 
     def setup(self, stage: str) -> None:
         """Bring the teachers to the device; they are nobody's children."""

@@ -48,7 +48,7 @@ def conclude(
             "gmacs": gmacs(network, module.crop),
             "gmacs_size": list(module.crop),
         },
-        "kd": {name: term.weight for name, term in build.plain(cfg.kd.terms).items()},
+        "kd": {name: term["weight"] for name, term in build.plain(cfg.kd.terms).items()},
         "test": None,
         **{split: split_scores(found[split], sets[split], classes) for split in splits},
         **facts,

@@ -26,8 +26,9 @@ class Checkpoint(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
         """Save in mid-epoch, between two optimiser steps."""
-        at_epoch_end = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0 and not at_epoch_end:
+        loop = trainer.fit_loop
+        between_steps = not (loop.epoch_loop.batch_progress.is_last_batch or loop._should_accumulate())
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0 and between_steps:
             self._save(trainer, module, "last.ckpt")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -55,7 +56,6 @@ class Checkpoint(pl.Callback):
         assert isinstance(module, DistillModule)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        module.guard.flush()
         temporary = self.folder / f".{name}.tmp"
         try:
             trainer.save_checkpoint(temporary, weights_only=False)

@@ -32,6 +32,7 @@ class History(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Drop rows of steps that a resumed run will do again."""
+        self.epoch_began, self.epoch_images = time.monotonic(), self.images  # resuming in mid-epoch starts no epoch
         if trainer.is_global_zero and self.folder.history.exists():
             rows = [row for row in self._rows() if int(row["step"]) <= trainer.global_step]
             self._write(rows)

@@ -31,9 +31,9 @@ class Interrupt(pl.Callback):
         """Give the signals back."""
         self._restore()
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Stop here if asked to."""
-        if self.received is not None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Stop here if asked to; half of an accumulated step could not be resumed."""
+        if self.received is not None and not trainer.fit_loop._should_accumulate():
             name = signal.Signals(self.received).name
             self._restore()
             raise Interrupted(f"stopped by {name} between two steps")
