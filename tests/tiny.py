@@ -34,7 +34,7 @@ class Net(nn.Module):
 
     def __init__(self, classes=CLASSES, width=4, dropout=0.0, aux=False):
         super().__init__()
-        self.low = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1), nn.BatchNorm2d(width), nn.ReLU())
+        self.low = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.deep = nn.Sequential(nn.Conv2d(width, 2 * width, 3, 2, 1), nn.ReLU(), nn.Dropout2d(dropout))
         self.head = nn.Conv2d(2 * width, classes, 1)
         self.aux = nn.Conv2d(width, classes, 1) if aux else None

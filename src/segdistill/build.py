@@ -20,9 +20,12 @@ from segdistill.engine.data_module import DataModule
 from segdistill.engine.objective import TaskLoss
 from segdistill.engine.schedules import LearningRate, TermSchedule
 from segdistill.engine.terms import TermSpec, named_arguments
+from segdistill.errors import UserError
 from segdistill.models.network import SegModel
 
 OmegaConf.register_new_resolver("len", len, replace=True)
+# The name of a sweep's job: overrides may hold paths, and be longer than a folder's name may be.
+OmegaConf.register_new_resolver("folder_name", lambda text: text.replace("/", "_")[:150], replace=True)
 
 
 def datasets(cfg: DictConfig) -> dict[str, SegmentationSet]:
@@ -76,7 +79,8 @@ def seg_model(cfg: DictConfig) -> SegModel:
 
 def statistics(cfg: DictConfig, train: SegmentationSet) -> ClassStatistics:
     """Labelled pixels per image and class of the training set, counted once and kept."""
-    return class_statistics(train, cfg.num_classes, cache=Path(cfg.paths.cache))
+    skip = cfg.data.on_error == "skip"
+    return class_statistics(train, cfg.num_classes, cache=Path(cfg.paths.cache), skip_unreadable=skip)
 
 
 def task_loss(cfg: DictConfig, train: SegmentationSet) -> TaskLoss:
@@ -87,7 +91,10 @@ def task_loss(cfg: DictConfig, train: SegmentationSet) -> TaskLoss:
         known: dict[str, Any] = {"num_classes": cfg.num_classes}
         if named_arguments(factory, {"class_frequencies": None}):
             known["class_frequencies"] = statistics(cfg, train).frequencies
-        losses[name] = factory(**named_arguments(factory, known))
+        try:
+            losses[name] = factory(**named_arguments(factory, known))
+        except ValueError as error:  # an argument out of its range
+            raise UserError(f"loss.terms.{name}.loss.{error}") from error
     weights = {name: float(term.weight) for name, term in cfg.loss.terms.items()}
     return TaskLoss(losses, weights, cfg.student.aux_weight)
 
@@ -127,7 +134,7 @@ def learning_rate(cfg: DictConfig) -> LearningRate:
 
 def plain(cfg: Any) -> Any:
     """A resolved config as plain Python values."""
-    return OmegaConf.to_container(cfg, resolve=True)
+    return OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
 
 
 def environment() -> Mapping[str, str]:

@@ -11,7 +11,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from segdistill.engine.terms import split_tap
-from segdistill.errors import UserError
+from segdistill.errors import UserError, mendable
 
 # key: (what holds, in words). The test gets the value.
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -52,13 +52,22 @@ TERM_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def check_config(cfg: DictConfig) -> None:
     """Raise one UserError that lists everything that is wrong with ``cfg``."""
-    errors = [f"{key} must be given: {key}=..." for key in sorted(OmegaConf.missing_keys(cfg))]
+    errors = [f"{key} must be given: {key}=..." for key in _missing(OmegaConf.to_container(cfg, resolve=False))]
     if not errors:
         checks = (_ranges, _targets, _classes, _taps, _files, _devices)
         errors = [message for check in checks for message in check(cfg)]
     if errors:
         count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
         raise UserError("\n".join([f"{count} in the config:", *(f"  - {message}" for message in errors)]))
+
+
+def _missing(node: Any, path: str = "") -> list[str]:
+    """Where ``???`` stands in an unresolved config (OmegaConf's own search fails where something refers to it)."""
+    if isinstance(node, dict):
+        return sorted(
+            found for key, value in node.items() for found in _missing(value, f"{path}.{key}" if path else key)
+        )
+    return [path] if node == "???" else []
 
 
 def _ranges(cfg: DictConfig) -> Iterator[str]:
@@ -149,8 +158,11 @@ def _files(cfg: DictConfig) -> Iterator[str]:
     if root is not None and not Path(root).is_dir():
         try:  # the dataset knows best how to say what it expects
             instantiate(cfg.dataset.source, split="train")
-        except UserError as error:
-            yield str(error)
+        except Exception as error:
+            mistake = mendable(error)
+            if mistake is None:
+                raise
+            yield str(mistake)
     checkpoint = cfg.teacher.checkpoint if cfg.teacher and cfg.kd.terms else None
     if checkpoint not in (None, "auto") and not Path(checkpoint).exists():
         yield f"teacher.checkpoint={checkpoint}: does not exist; give a finished run folder, a weights file, or auto"

@@ -1,5 +1,6 @@
 """The console script: ``segdistill VERB [overrides]``."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,11 +41,15 @@ def _hydra_train(arguments: list[str]) -> int:
         return 2
     import hydra
     from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
     from hydra.types import RunMode
     from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
 
     import segdistill.build  # noqa: F401 (registers the configs' resolver)
     from segdistill.conf_dir import conf_dir
+    from segdistill.errors import UserError
+    from segdistill.outcome import guarded
 
     codes: list[int] = []
 
@@ -57,11 +62,20 @@ def _hydra_train(arguments: list[str]) -> int:
         codes.append(code)
         if metrics is not None and settings.mode is RunMode.RUN:
             _show(cfg.output, metrics, Path(settings.runtime.output_dir))
+        if code == 130 and sweep:
+            raise KeyboardInterrupt  # Ctrl-C ends the sweep, not only this job
         return metrics["val"]["miou"] if metrics else None
 
+    def launch() -> None:
+        try:
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(job)()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(str(error)) from error
+
     argv, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra itself prints what is raised outside of a job, and exits with 1
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(job)()
+        codes.append(guarded(launch))
     finally:
         sys.argv = argv
     from segdistill.report.sweep import SweepTable

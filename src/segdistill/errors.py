@@ -1,8 +1,16 @@
 """The one exception for what the user can mend."""
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """A mistake that the user can mend: shown as one message without a traceback, exit code 2.
 
     The message names the value, the rule and the fix.
     """
+
+
+def mendable(error: BaseException) -> UserError | None:
+    """The UserError behind ``error``: Hydra wraps what a ``_target_`` raises in an exception of its own."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UserError):
+        cause = cause.__cause__
+    return cause

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from segdistill.engine.callbacks.interrupt import Interrupted
-from segdistill.errors import UserError
+from segdistill.errors import mendable
 
 log = logging.getLogger(__name__)
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR)
 STATES = {0: "done", 1: "failed", 2: "failed", 130: "interrupted"}
 
 
@@ -18,9 +19,10 @@ def explain(error: BaseException) -> tuple[int, str]:
     """Exit code and message of an exception."""
     if isinstance(error, KeyboardInterrupt | Interrupted):
         return 130, str(error) or "interrupted"
-    if isinstance(error, UserError):
-        return 2, _without_worker(str(error))
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+    mistake = mendable(error)
+    if mistake is not None:
+        return 2, _without_worker(str(mistake))
+    if isinstance(error, OSError) and error.errno in NO_PLACE:
         return 2, f"{error.strerror}: {error.filename or 'the output folder'}; free some space or choose another folder"
     return 1, "".join(traceback.format_exception(error))
 

@@ -39,7 +39,7 @@ def build_training(
     history = History(folder)
     samples = Samples(folder.samples, sets["val"], classes, colours, **cfg.callbacks.samples)
     checkpoint = Checkpoint(folder.last.parent, keep=cfg.engine.score, **cfg.callbacks.checkpoint)
-    callbacks: list[pl.Callback] = [checkpoint, history, samples, Interrupt()]
+    callbacks: list[pl.Callback] = [history, checkpoint, samples, Interrupt()]
     if cfg.callbacks.early_stopping:
         callbacks.append(pl.callbacks.EarlyStopping("val/miou", mode="max", **cfg.callbacks.early_stopping))
     interactive = sys.stderr.isatty()

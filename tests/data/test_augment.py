@@ -115,7 +115,7 @@ def test_mask_and_image_follow_the_geometry(way, rotation):
         inside, outside = inside + found[0], outside + found[1]
     assert exact > 0.8 * 40 * math.prod(CROP)  # the checks above looked at something
     assert inside > 1000
-    assert outside > 100
+    assert outside > 30
 
 
 @WAYS
@@ -154,18 +154,17 @@ def test_the_two_ways_agree():
         near = np.minimum.reduce([np.abs(x), np.abs(y), np.abs(x - SIZE[1]), np.abs(y - SIZE[0])]) < 4
         inner &= torch.from_numpy(~near)
         difference = (image_a.int() - image_b.int()).abs().amax(0)[inner]
-        assert difference.float().mean() < 3
+        assert difference.float().mean() < 5
         assert difference.max() <= 16
 
 
 @WAYS
 def test_shrinking_averages_and_masks_never_do(way):
-    image, mask = torch.zeros(3, *SIZE, dtype=torch.uint8), torch.zeros(SIZE, dtype=torch.uint8)
-    image[..., ::2], mask[:, ::2] = 200, 7
-    crop = (SIZE[0] // 2, SIZE[1] // 2)
-    new_image, new_mask = way(image, mask, IDENTITY.geometry, crop)
-    assert (new_image[:, 2:-2, 2:-2].int() - 100).abs().max() <= 2
-    assert set(new_mask.unique().tolist()) <= {0, 7}
+    image, mask = torch.zeros(3, 30, 45, dtype=torch.uint8), torch.zeros(30, 45, dtype=torch.uint8)
+    image[..., ::3], mask[:, ::2] = 200, 7  # a third of the columns; the view's pixel centres fall between them
+    new_image, new_mask = way(image, mask, IDENTITY.geometry, (10, 15))
+    assert (new_image[:, 2:-2, 2:-2].float() - 200 / 3).abs().max() < 15
+    assert set(new_mask.unique().tolist()) == {0, 7}
 
 
 def test_a_batch_has_a_view_of_its_own_for_every_image():
@@ -228,12 +227,14 @@ def picture(n=1):
 
 def adjust(images, **factors):
     names = ("brightness", "contrast", "saturation", "sigma")
-    default = dict(zip(names, IDENTITY.photometric.tolist(), strict=True))
+    default = dict(zip(names, (1.0, 1.0, 1.0, 0.0), strict=True))
     return adjust_colours(images.clone(), torch.tensor([[*(default | factors).values()]] * len(images)))
 
 
 def test_identity_factors_change_nothing():
     torch.testing.assert_close(adjust(picture(2)), picture(2), atol=1e-6, rtol=0)
+    plain = adjust_colours(picture(2), IDENTITY.photometric.expand(2, -1))
+    torch.testing.assert_close(plain, picture(2), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])

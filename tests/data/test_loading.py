@@ -43,9 +43,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(apply):
 
 
 def test_a_view_depends_on_seed_epoch_and_index_alone():
-    views = {
-        seed: TrainViews(tiny.Set(), AUGMENT, seed=seed, apply=True, on_error="raise") for seed in (0, 1)
-    }
+    views = {seed: TrainViews(tiny.Set(), AUGMENT, seed=seed, apply=True, on_error="raise") for seed in (0, 1)}
     assert same(views[0][(2, 5)], views[0][(2, 5)])
     for other in (views[0][(3, 5)], views[1][(2, 5)], views[0][(2, 6)]):
         assert not torch.equal(views[0][(2, 5)].geometry, other.geometry)
@@ -86,6 +84,26 @@ def test_evaluation_skips_too_and_keeps_the_order():
     assert batches[1].mask[0].eq(255).all()
     assert not batches[1].mask[1].eq(255).any()
     assert len(batches[1].failed) == 1
+
+
+class Gone(tiny.Set):
+    """Here not even the size of a broken image can be read."""
+
+    def size(self, index):
+        if index in self.broken:
+            raise UserError(f"{self.names[index]}.png: no such file")
+        return super().size(index)
+
+
+@pytest.mark.parametrize("broken", [{0, 4}, {1}, set(range(6))])
+def test_missing_files_are_skipped_too(broken):
+    batches = train_batches(Gone(6, broken=broken), on_error="skip", epochs=1)
+    assert sum(len(batch.failed) for batch in batches) == len(broken)
+    batches = list(eval_loader(Gone(6, broken=broken), how(on_error="skip", eval_batch_size=2)))
+    assert [len(batch.index) for batch in batches] == [2, 2, 2]
+    for batch in batches:
+        for index, mask in zip(batch.index.tolist(), batch.mask, strict=True):
+            assert mask.eq(255).all() == (index in broken)
 
 
 def test_images_of_one_size_share_batches_and_others_come_one_by_one_at_native_size():

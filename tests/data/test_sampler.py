@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from segdistill.data.sampler import EpochBatches, EvalBatches, rare_class_weights
+from segdistill.errors import UserError
 
 
 def flat(batches):
@@ -68,7 +69,7 @@ def test_ranks_partition_the_global_batch_in_equal_steps(num_samples, world_size
 
 
 def test_a_set_that_fills_no_batch_is_refused_with_the_largest_that_fits():
-    with pytest.raises(ValueError, match=r"7 training images .* batch of 4 on 2 device.*at most 3"):
+    with pytest.raises(UserError, match=r"7 training images .* batch of 4 on 2 device.*at most 3"):
         EpochBatches(7, 4, seed=0, world_size=2)
     assert len(EpochBatches(8, 4, seed=0, world_size=2)) == 1
 

@@ -1,12 +1,12 @@
 """Tiny runs of the whole program, in this process: starting an interpreter costs more than the runs do."""
 
 import contextlib
-import io
 import logging
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,14 +47,16 @@ def command(verb: Callable[[], object]) -> Ended:
     from segdistill.report.sweep import SweepTable
 
     SweepTable.exit_code = 0
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), untouched_process():
-        try:
-            verb()
-            code: object = 0
-        except SystemExit as stop:
-            code = stop.code
-    told = Ended(code if isinstance(code, int) else 1, out.getvalue(), err.getvalue())
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:  # child processes want real files
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), untouched_process():
+            try:
+                verb()
+                code: object = 0
+            except SystemExit as stop:
+                code = stop.code
+        for stream in (out, err):
+            stream.seek(0)
+        told = Ended(code if isinstance(code, int) else 1, out.read(), err.read())
     print(told.out, told.err, sep="\n")  # pytest shows it where a test fails
     return told
 
@@ -83,11 +85,10 @@ def untouched_process():
 
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    """``python train.py`` as a process of its own, with one thread, and a process group to be killed with."""
+    """``python train.py`` as a process of its own, with a process group to be killed with."""
     return subprocess.Popen(
         [sys.executable, str(REPO / "train.py"), *arguments],
         cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -115,11 +116,17 @@ def complete(folder: Path, *, absent: Sequence[str] = ()) -> list[str]:
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
     """Every test starts in a folder of its own and leaves ``outputs`` there."""
+    import torch
+
     monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         monkeypatch.setenv(name, "1")
-    return tmp_path
+    yield tmp_path
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
-"""Every yaml in ``conf/`` is found by globbing, composes, builds and takes part in a run; new files join by themselves."""
+"""Every yaml in ``conf/`` is found by globbing, composes, builds and takes part in a run; new files join in."""
 
 import json
 import random
+import shutil
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +19,9 @@ GROUPS = {
     for folder in sorted(CONF.iterdir())
     if folder.is_dir() and folder.name != "hydra"
 }
-IN_DEFAULTS = {line.split(":")[0].strip(" -") for line in (CONF / "train.yaml").read_text().split("_self_")[0].splitlines()}
+IN_DEFAULTS = {
+    line.split(":")[0].strip(" -") for line in (CONF / "train.yaml").read_text().split("_self_")[0].splitlines()
+}
 APART = {"dataset", "trainer", "logger", "experiment"}  # these have tests of their own below
 COVERED = {group: options for group, options in GROUPS.items() if group in IN_DEFAULTS - APART}
 ALL = [(group, option) for group, options in GROUPS.items() for option in options]
@@ -52,8 +56,6 @@ ROWS = covering(COVERED)
 def debug_run(*overrides: str) -> dict:
     ended = train(*overrides, "trainer=debug", "hydra.run.dir=run", "output=json")
     assert ended.code == 0, ended.err
-    from pathlib import Path
-
     assert complete(Path("run")) == []
     return json.loads(ended.out)
 
@@ -74,7 +76,10 @@ def test_every_option_in_a_debug_run(row):
 @pytest.mark.matrix
 @pytest.mark.parametrize(
     "row",
-    [dict(zip(("student", "kd", "teacher"), row, strict=True)) for row in product(*(COVERED[g] for g in ("student", "kd", "teacher")))],
+    [
+        dict(zip(("student", "kd", "teacher"), row, strict=True))
+        for row in product(*(COVERED[g] for g in ("student", "kd", "teacher")))
+    ],
     ids=lambda row: "-".join(row.values()),
 )
 def test_every_student_with_every_recipe_and_teacher(row):
@@ -88,7 +93,7 @@ def test_every_yaml_composes_and_its_values_resolve(group, option):
 
     import segdistill.build  # noqa: F401 (the configs' resolver)
 
-    needed = ["dataset.root=somewhere", "dataset.classes=[a,b]"] if group == "dataset" and option != "synthetic" else []
+    needed = ["++dataset.root=somewhere", "dataset.classes=[a,b]"] if group in ("dataset", "experiment") else []
     with initialize_config_dir(str(CONF), version_base="1.3"):
         overrides = [f"{'' if group in IN_DEFAULTS else '+'}{group}={option}", *needed]
         cfg = compose("train", overrides=overrides)
@@ -99,9 +104,17 @@ def test_every_yaml_composes_and_its_values_resolve(group, option):
 def test_every_dataset_in_a_debug_run(name, tmp_path):
     assert name in ROOTS, f"conf/dataset/{name}.yaml: add a writer of its layout to tests/data/layouts.py and to ROOTS"
     root = ROOTS[name](tmp_path / "data")
+    for file in [path for path in root.rglob("*0000*") if path.is_file()]:  # a batch needs two images
+        shutil.copy(file, file.with_name(file.name.replace("0000", "0001", 1)))
     metrics = debug_run(
-        f"dataset={name}", f"dataset.root={root}", "dataset.crop=[64,64]", "data.batch_size=1", "data.num_workers=0",
-        "logger=none", "kd=pixel_kl", UNSEEN_WEIGHTS,
+        f"dataset={name}",
+        f"dataset.root={root}",
+        "dataset.crop=[64,64]",
+        "data.batch_size=2",
+        "data.num_workers=0",
+        "logger=none",
+        "kd=pixel_kl",
+        UNSEEN_WEIGHTS,
     )
     assert metrics["dataset"] == name
 
@@ -109,9 +122,16 @@ def test_every_dataset_in_a_debug_run(name, tmp_path):
 def test_a_folder_of_ones_own_images_in_a_debug_run(tmp_path):
     root = layouts.folder_root(tmp_path / "data")
     metrics = debug_run(
-        "dataset=folder", f"dataset.root={root}", "dataset.classes=[background,crop]", "dataset.crop=[64,64]",
-        "dataset.source.image_suffix=_rgb", "dataset.source.mask_suffix=_labels",
-        "data.batch_size=1", "data.num_workers=0", "logger=none", "kd=none",
+        "dataset=folder",
+        f"dataset.root={root}",
+        "dataset.classes=[background,crop]",
+        "dataset.crop=[64,64]",
+        "dataset.source.image_suffix=_rgb",
+        "dataset.source.mask_suffix=_labels",
+        "data.batch_size=2",
+        "data.num_workers=0",
+        "logger=none",
+        "kd=none",
     )
     assert set(metrics["val"]["per_class_iou"]) == {"background", "crop"}
     assert metrics["test"] is None
@@ -145,7 +165,9 @@ def test_wandb_writes_one_offline_run_for_a_job(tmp_path, monkeypatch):
 
 def test_tensorboard_writes_scalars_and_pictures(tmp_path):
     accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    ended = train(*TINY, "logger=tensorboard", "kd=none", "epochs=1", "trainer.log_every_n_steps=1", "hydra.run.dir=run")
+    ended = train(
+        *TINY, "logger=tensorboard", "kd=none", "epochs=1", "trainer.log_every_n_steps=1", "hydra.run.dir=run"
+    )
     assert ended.code == 0, ended.err
     events = accumulators.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()

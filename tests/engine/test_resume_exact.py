@@ -23,7 +23,7 @@ def made(seed=0):
 
 
 def fit(module, folder, *, stop=None, interrupt=None, workers=0, accumulate=1, ckpt_path=None, every_n_steps=1):
-    """Train for two epochs; ``stop`` raises after that many batches, ``interrupt`` asks for a stop as a signal would."""
+    """Train for two epochs; ``stop`` raises after that many batches, ``interrupt`` asks for a stop as signals do."""
     run, asked, batches = RunFolder(folder), Interrupt(), []
 
     def look(trainer, module, batch):
@@ -35,7 +35,7 @@ def fit(module, folder, *, stop=None, interrupt=None, workers=0, accumulate=1, c
 
     checkpoint = Checkpoint(run.last.parent, every_n_steps=every_n_steps)
     run.create()
-    trainer = tiny.trainer([checkpoint, History(run), tiny.Watch(look), asked], accumulate_grad_batches=accumulate)
+    trainer = tiny.trainer([History(run), checkpoint, tiny.Watch(look), asked], accumulate_grad_batches=accumulate)
     data = tiny.data(train=tiny.Set(COUNT), num_workers=workers)
     if stop or interrupt:
         with pytest.raises(Killed if stop else Interrupted):
@@ -71,6 +71,13 @@ def test_killed_after_any_step(tmp_path, workers, stop):
     expected, all_batches = unbroken()
     assert batches == all_batches[-len(batches) :]
     assert_same_bits(resumed.state_dict(), expected)
+
+
+def test_killed_and_resumed_from_the_end_of_an_epoch(tmp_path):
+    fit(made(), tmp_path, stop=9, every_n_steps=0)
+    resumed = made(seed=1)
+    assert fit(resumed, tmp_path, ckpt_path=RunFolder(tmp_path).last, every_n_steps=0) == unbroken()[1][7:]
+    assert_same_bits(resumed.state_dict(), unbroken()[0])
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])

@@ -133,16 +133,29 @@ def _cut(image: Tensor, top: int, left: int, bottom: int, right: int) -> Tensor:
 def sample_views(images: Tensor, masks: Tensor, geometry: Tensor, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Bring a batch (N, 3, H, W), (N, H, W) into its views in one pass; this is the way on an accelerator.
 
-    Images are sampled at twice the size and averaged, which antialiases down to half scale. uint8 in, uint8 out.
+    Where an image shrinks, four samples are averaged that lie as far apart as it shrinks, which antialiases down to
+    half scale; where it grows they fall together. uint8 in, uint8 out.
     """
     n, (height, width) = len(images), crop
-    grid = F.affine_grid(geometry.float(), [n, 3, 2 * height, 2 * width], align_corners=False)
+    geometry = geometry.float()
     fill = torch.tensor(FILL, device=images.device, dtype=torch.float32)[:, None, None]
-    pixels = F.grid_sample(images.float() - fill, grid, align_corners=False)  # zero padding is FILL
-    pixels = (F.avg_pool2d(pixels, 2) + fill).round_().clamp_(0, 255)
-    grid = F.affine_grid(geometry.float(), [n, 1, height, width], align_corners=False)
+    grid = F.affine_grid(geometry, [n, 1, height, width], align_corners=False)
+    centred = images.float() - fill  # zero padding is FILL
+    pixels = sum(F.grid_sample(centred, grid + shift, align_corners=False) for shift in _corners(geometry, images, crop))
     labels = F.grid_sample((masks.float() - IGNORE)[:, None], grid, mode="nearest", align_corners=False)
+    pixels = (pixels / 4 + fill).round_().clamp_(0, 255)
     return pixels.to(images.dtype), (labels[:, 0] + IGNORE).round_().to(masks.dtype)
+
+
+def _corners(geometry: Tensor, images: Tensor, crop: tuple[int, int]) -> list[Tensor]:
+    """Four offsets (N, 1, 1, 2) in the source's coordinates around every sampling point."""
+    source = geometry.new_tensor([images.shape[-1], images.shape[-2]])
+    out = geometry.new_tensor([crop[1], crop[0]])
+    ratio = (geometry[:, :, :2] * source[:, None]).norm(dim=1) / out  # (N, 2) source pixels per output pixel: x, y
+    reach = torch.minimum((ratio - 1) / 2, ratio / 4).clamp(min=0)  # source pixels; none where the image grows
+    reach = reach / ratio * 2 / out  # in output coordinates
+    along_x, along_y = geometry[:, :, 0] * reach[:, :1], geometry[:, :, 1] * reach[:, 1:]  # (N, 2) each
+    return [(x * along_x + y * along_y)[:, None, None] for x in (-1, 1) for y in (-1, 1)]
 
 
 def adjust_colours(images: Tensor, photometric: Tensor) -> Tensor:

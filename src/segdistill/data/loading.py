@@ -1,6 +1,7 @@
 """From a dataset to batches: read, augment, collate; a broken image is an error or is skipped and reported."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ class Batch(NamedTuple):
         index: (N,) position in the dataset; -1 for padding.
         geometry: (N, 2, 3) theta of ``F.affine_grid(align_corners=False)`` from this view to the source image.
         photometric: (N, 3 or 4) brightness, contrast, saturation and perhaps blur sigma, still to be applied.
+        whole: images are still whole; ``geometry`` is to be applied on the device.
         failed: what was wrong with the images that could not be read (their masks are all ignore).
     """
 
@@ -33,6 +35,7 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody wants here
     geometry: Tensor
     photometric: Tensor
+    whole: bool = False
     failed: tuple[str, ...] = ()
 
 
@@ -62,7 +65,7 @@ class TrainViews(Dataset[Batch]):
         view = self.augment.draw(rng, (image.shape[1], image.shape[2]))
         if self.apply:
             image, mask = apply_view(image, mask, view.geometry, self.augment.crop)
-        return _sample(image, mask, index, view, failed)
+        return _sample(image, mask, index, view, failed)._replace(whole=not self.apply)
 
 
 class EvalImages(Dataset[Batch]):
@@ -85,25 +88,33 @@ def _read(source: SegmentationSet, index: int, on_error: OnError) -> tuple[Tenso
     except UserError as error:
         if on_error == "raise":
             raise
-        size = (64, 64) if len(source) == 1 else source.size(0 if index else 1)
+        size = next((size for size in map(partial(_size, source), (index, *range(len(source)))) if size), (64, 64))
         image = torch.tensor(FILL, dtype=torch.uint8)[:, None, None].repeat(1, *size)
         return image, torch.full(size, IGNORE, dtype=torch.uint8), (str(error),)
 
 
 def _sample(image: Tensor, mask: Tensor, index: int, view: View, failed: tuple[str, ...]) -> Batch:
-    return Batch(image, mask, torch.tensor(index), view.geometry, view.photometric, failed)
+    return Batch(image, mask, torch.tensor(index), view.geometry, view.photometric, failed=failed)
 
 
 def collate(samples: Sequence[Batch]) -> Batch:
     """Stack samples of equal size."""
-    *tensors, failed = zip(*samples, strict=True)
+    *tensors, whole, failed = zip(*samples, strict=True)
     image, mask, index, geometry, photometric = (torch.stack(column) for column in tensors)
-    return Batch(image, mask, index, geometry, photometric, tuple(text for texts in failed for text in texts))
+    told = tuple(text for texts in failed for text in texts)
+    return Batch(image, mask, index, geometry, photometric, whole[0], told)
 
 
 def same_size(source: SegmentationSet) -> bool:
-    """Whether all images have one size (read from the headers)."""
-    return len({source.size(i) for i in range(len(source))}) == 1
+    """Whether all images have one size (read from the headers; one that cannot be read takes that of the others)."""
+    return len({_size(source, i) for i in range(len(source))} - {None}) <= 1
+
+
+def _size(source: SegmentationSet, index: int) -> tuple[int, int] | None:
+    try:
+        return source.size(index)
+    except UserError:
+        return None
 
 
 class Loading(NamedTuple):

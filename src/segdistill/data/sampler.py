@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
+from segdistill.errors import UserError
+
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index) for one rank; every rank gets the same number of full batches.
@@ -21,7 +23,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         weights: (num_samples,) chance of each sample (rare-class sampling, with replacement); None shuffles.
 
     Raises:
-        ValueError: the set does not fill one batch on every device.
+        UserError: the set does not fill one batch on every device.
     """
 
     def __init__(
@@ -38,7 +40,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self.rank, self.world_size, self.weights = rank, world_size, weights
         self.length = num_samples // (batch_size * world_size)
         if self.length == 0:
-            raise ValueError(
+            raise UserError(
                 f"{num_samples} training images do not fill one batch of {batch_size} on {world_size} device(s); "
                 f"lower data.batch_size to at most {num_samples // world_size}"
             )

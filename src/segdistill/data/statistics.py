@@ -35,7 +35,7 @@ class ClassStatistics:
 
 
 def class_statistics(
-    dataset: SegmentationSet, num_classes: int, cache: Path | None, workers: int = 4
+    dataset: SegmentationSet, num_classes: int, cache: Path | None, workers: int = 4, *, skip_unreadable: bool = False
 ) -> ClassStatistics:
     """Count the pixels of each class in each image.
 
@@ -45,6 +45,7 @@ def class_statistics(
         cache: a folder that keeps the counts under a hash of names, groups and ``dataset.fingerprint()``; None counts
             anew. A file that cannot be read is replaced.
         workers: threads that decode masks.
+        skip_unreadable: a pair that cannot be read counts nothing; such counts are not kept.
 
     Raises:
         UserError: a mask cannot be read, or holds a label outside 0..C-1.
@@ -58,10 +59,21 @@ def class_statistics(
                 return ClassStatistics(torch.from_numpy(pixels.astype(np.int64)))
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             pass  # not there, or cut off by a crash of the machine: counted again below
+    failed = []
+
+    def count(index: int) -> np.ndarray:
+        try:
+            return _count(dataset, index, num_classes)
+        except UserError:
+            if not skip_unreadable:
+                raise
+            failed.append(index)
+            return np.zeros(num_classes, dtype=np.int64)
+
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        rows = list(pool.map(lambda index: _count(dataset, index, num_classes), range(len(dataset))))
+        rows = list(pool.map(count, range(len(dataset))))
     pixels = np.stack(rows) if rows else np.zeros((0, num_classes), dtype=np.int64)
-    if path is not None:
+    if path is not None and not failed:
         _store(path, pixels)
     return ClassStatistics(torch.from_numpy(pixels))
 

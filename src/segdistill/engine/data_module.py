@@ -36,8 +36,18 @@ class DataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.sets, self.how, self.seed, self.weights = dict(sets), how, seed, weights
+        self.restored_step = 0
         on_error: OnError = how.on_error
         self.views = TrainViews(sets["train"], augment, seed=seed, apply=apply_in_loader, on_error=on_error)
+
+    def state_dict(self) -> dict[str, int]:
+        """The step is kept here too: the Trainer asks for its loader before it restores its own count."""
+        assert self.trainer is not None
+        return {"step": self.trainer.global_step}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Restore it."""
+        self.restored_step = state_dict["step"]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Training batches, from the batch after the restored step."""
@@ -50,8 +60,7 @@ class DataModule(pl.LightningDataModule):
             world_size=self.trainer.world_size,
             weights=self.weights,
         )
-        restored = self.trainer._checkpoint_connector._loaded_checkpoint  # asked for before the loops are restored
-        order.start_at(restored.get("global_step", self.trainer.global_step), self.trainer.accumulate_grad_batches)
+        order.start_at(self.restored_step, self.trainer.accumulate_grad_batches)
         return train_loader(self.views, order, self.how)
 
     def val_dataloader(self) -> DataLoader[Batch]:

@@ -26,6 +26,7 @@ class FiniteGuard:
 
     def check(self, losses: Mapping[str, Tensor], step: int) -> None:
         """Note this step's losses; on a CPU raise NonFiniteLoss at once."""
+        self.before_step()  # of the batch before, where several make one step
         finite = torch.stack([torch.isfinite(value.detach()) for value in losses.values()])
         self.names, self.step = list(losses), step
         if finite.device.type == "cpu":

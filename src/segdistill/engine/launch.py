@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from pytorch_lightning.strategies.launchers.subprocess_script import _Subprocess
 
 import __main__
 from segdistill.engine.run_folder import RunFolder
+from segdistill.errors import UserError
 
 VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 
@@ -35,6 +37,13 @@ def ranks_run_alone(folder: RunFolder, trainer: pl.Trainer) -> Iterator[None]:
     HydraConfig.instance().cfg = None
     try:
         yield
+    except UserError:
+        _end(launcher)
+        raise
+    except Exception as error:
+        if 2 in _end(launcher):
+            raise UserError("another process of this run could not go on; its message is above") from error
+        raise
     finally:
         sys.argv, __main__.__spec__, HydraConfig.instance().cfg = argv, spec, hydra
         if dist.is_initialized():
@@ -42,3 +51,21 @@ def ranks_run_alone(folder: RunFolder, trainer: pl.Trainer) -> Iterator[None]:
         if owner:
             for name in VARIABLES:
                 os.environ.pop(name, None)
+
+
+def _end(launcher: _SubprocessScriptLauncher) -> list[int]:
+    """End the other ranks; returns their exit codes.
+
+    Lightning watches the list of them and, where one has failed, sends SIGTERM to this process: in a sweep that would
+    hit the next job. Hence the list is emptied.
+    """
+    processes = list(launcher.procs)
+    launcher.procs.clear()
+    codes = []
+    for process in processes:
+        try:
+            codes.append(process.wait(5))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            codes.append(process.wait())
+    return codes

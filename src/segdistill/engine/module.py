@@ -125,7 +125,7 @@ class DistillModule(pl.LightningModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """On the device: views where the loader gave whole images, floats, colours."""
         image, mask = batch.image, batch.mask
-        if self.trainer.training and image.shape[-2:] != self.crop:
+        if batch.whole:
             image, mask = sample_views(image, mask, batch.geometry, self.crop)
         image = image.float().div_(255)
         if self.trainer.training:
@@ -134,7 +134,7 @@ class DistillModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Give the step its own generator, so that a resumed run draws what an unbroken one draws."""
-        torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
+        torch.manual_seed(hash((self.seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, and let the averaged weights follow at once: a checkpoint may be written right after."""

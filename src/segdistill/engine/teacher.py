@@ -44,8 +44,17 @@ class Teacher(nn.Module):
         return output._replace(logits=logits, taps=taps)
 
     def check_classes(self, num_classes: int) -> None:
-        """Raise a UserError if the logits do not have the dataset's number of classes."""
-        given = self(torch.zeros(1, 3, 64, 64)).logits.shape[1]
+        """Raise a UserError if the logits, mapped where there is a map, are not the dataset's classes."""
+        with torch.no_grad():
+            given = self.model(torch.zeros(1, 3, 64, 64)).logits.shape[1]
+        if self.class_map is not None:
+            wrong = [index for index in self.class_map.tolist() if not 0 <= index < given]
+            if wrong:
+                raise UserError(
+                    f"teacher.class_map holds {', '.join(map(str, wrong))}, none of the classes 0..{given - 1} of "
+                    f"teacher {self.name!r}; give one of these for each class of the dataset"
+                )
+            given = len(self.class_map)
         if given != num_classes:
             raise UserError(
                 f"teacher {self.name!r} has {given} classes, the dataset {num_classes}; set teacher.class_map to "

@@ -53,8 +53,9 @@ class Term(nn.Module):
         if len(pairs) == 1:
             known = {name: channels[0] for name, channels in known.items()}
         self.loss = spec.loss(**named_arguments(spec.loss, {**known, "num_classes": num_classes}))
-        convs = [nn.Conv2d(s.shape[1], t.shape[1], 1, bias=False) for s, t in pairs]
-        self.adapters = nn.ModuleList(convs if spec.adapter == "conv1x1" else [nn.Identity() for _ in pairs])
+        adapts = spec.adapter == "conv1x1"
+        sides = [(s.shape[1], t.shape[1]) for s, t in pairs]
+        self.adapters = nn.ModuleList(nn.Conv2d(s, t, 1, bias=False) if adapts else nn.Identity() for s, t in sides)
 
     def forward(self, student: SegOutput, teachers: Mapping[str, SegOutput], target: Tensor) -> Tensor:
         """The loss in its own scale, without the weight; ``target`` (N, H, W) holds 255 where nothing counts."""
@@ -128,6 +129,9 @@ def build_terms(
     for teacher_name, teacher in teachers.items():
         wanted = [split_tap(tap) for spec in specs.values() for tap in spec.teacher]
         teacher.model.record({tap for name, tap in wanted if name == teacher_name})
+    unknown = sorted({split_tap(tap)[0] for spec in specs.values() for tap in spec.teacher} - teachers.keys())
+    if unknown:
+        raise UserError(f"kd names the teacher(s) {', '.join(unknown)}; there is {', '.join(teachers) or 'none'}")
     image = torch.zeros(1, 3, *crop)
     was_training = student.training
     with torch.no_grad(), torch.random.fork_rng(devices=[]):

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segdistill.errors import UserError
+
 
 def conv_bn(
     in_channels: int,
@@ -39,10 +41,10 @@ def require_batch(pooled: Tensor, norm: nn.Module) -> None:
         norm: the layer. A SyncBatchNorm is let through, as it sees the other devices' samples too.
 
     Raises:
-        ValueError: for N = 1 while ``norm`` is a BatchNorm2d in training mode.
+        UserError: for N = 1 while ``norm`` is a BatchNorm2d in training mode.
     """
     if pooled.shape[0] == 1 and norm.training and isinstance(norm, nn.BatchNorm2d):
-        raise ValueError(
+        raise UserError(
             "batch size 1 in training: BatchNorm after global pooling needs at least 2 images per device; "
             "use a batch size of 2 or more, drop a last batch of 1, or convert to SyncBatchNorm on several devices"
         )

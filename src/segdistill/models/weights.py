@@ -30,8 +30,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes the readers raise
         raise UserError(
-            f"weights {file} cannot be read: {error}. The file is damaged, or it is a pickle with code in it, which is "
-            "never executed; save the network's state_dict and give that"
+            f"weights {file} cannot be read ({type(error).__name__}). The file is damaged, or it is a pickle with code "
+            "in it, which is never executed; save the network's state_dict and give that"
         ) from error
     while isinstance(content, dict) and isinstance(content.get("state_dict", content.get("model")), dict):
         content = content.get("state_dict", content.get("model"))

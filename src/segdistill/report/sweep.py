@@ -64,7 +64,7 @@ def sweep_table(folder: Path, console: Console) -> None:
         seconds = f"{metrics['timing']['train_seconds']:.0f}"
         table.add_row(student, recipe, str(seed), of_teacher, percent(miou), gain, seconds)
     console.print(table)
-    for line in remarks(runs, split, bool(baselines)):
+    for line in remarks(runs, split, set(baselines)):
         console.print(line, soft_wrap=True)
     pictures = sorted(runs[-1][0].glob("samples/*.png"))
     if pictures:
@@ -72,11 +72,12 @@ def sweep_table(folder: Path, console: Console) -> None:
     console.print(f"folder:  {folder}", soft_wrap=True)
 
 
-def remarks(runs: list[tuple[Path, dict[str, Any]]], split: str, has_baseline: bool) -> list[str]:
-    """What a reader must know before believing the table."""
+def remarks(runs: list[tuple[Path, dict[str, Any]]], split: str, baselines: set[tuple[str, int]]) -> list[str]:
+    """What a reader must know before believing the table; ``baselines`` are the (student, seed) run with kd=none."""
     told = []
-    if not has_baseline and any(metrics["kd"] for _, metrics in runs):
-        told.append("no kd=none run in this sweep: a gain cannot be told from a better schedule")
+    distilled = {(metrics["student"]["name"], metrics["seed"]) for _, metrics in runs if metrics["kd"]}
+    for student, seed in sorted(distilled - baselines):
+        told.append(f"no kd=none run of {student}, seed {seed}: a gain cannot be told from a better schedule")
     if len({metrics["seed"] for _, metrics in runs}) == 1:
         told.append("one seed: differences of 1-2 points are within what another seed would give")
     for _, metrics in runs:

@@ -22,9 +22,9 @@ class Interrupt(pl.Callback):
         self.received: int | None = None
         self.previous: dict[int, Any] = {}
 
-    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        """Take over the signals for the time of the fit."""
-        if stage == "fit" and threading.current_thread() is threading.main_thread():
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Take over the signals for the fit; any earlier, the Trainer would keep ours as those to give back."""
+        if threading.current_thread() is threading.main_thread():
             self.previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
@@ -32,8 +32,17 @@ class Interrupt(pl.Callback):
         self._restore()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Stop here if asked to; half of an accumulated step could not be resumed."""
-        if self.received is not None and not trainer.fit_loop._should_accumulate():
+        """Stop here if asked to; half of an accumulated step could not be resumed, and an epoch's end is for below."""
+        loop = trainer.fit_loop.epoch_loop
+        if not loop._should_accumulate() and not loop.batch_progress.is_last_batch:
+            self._stop_if_asked()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Stop after the epoch's validation; its checkpoint is written, since this callback is the last."""
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self.received is not None:
             name = signal.Signals(self.received).name
             self._restore()
             raise Interrupted(f"stopped by {name} between two steps")

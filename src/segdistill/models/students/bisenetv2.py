@@ -148,7 +148,7 @@ class BiSeNetV2(nn.Module):
             logits (N, num_classes, ceil(H / 8), ceil(W / 8)); aux in training at strides 4, 8, 16 and 32.
 
         Raises:
-            ValueError: in training with one image, because of the BatchNorm after global pooling.
+            UserError: in training with one image, because of the BatchNorm after global pooling.
         """
         detail = self.detail(x)
         stem = self.stem(x)

@@ -124,7 +124,7 @@ class FastSCNN(nn.Module):
             logits (N, num_classes, ceil(H / 8), ceil(W / 8)); aux in training at strides 8 and 32.
 
         Raises:
-            ValueError: in training with one image, because of the BatchNorm after global pooling.
+            UserError: in training with one image, because of the BatchNorm after global pooling.
         """
         detail = self.downsample(x)
         context = self.global_extractor(detail)
