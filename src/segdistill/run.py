@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
 from segdistill import build
-from segdistill.auto_teacher import build_teacher
 from segdistill.checks import check_config
 from segdistill.engine.launch import ranks_run_alone
 from segdistill.engine.loggers import finish
@@ -26,6 +25,7 @@ from segdistill.models.network import SegModel
 from segdistill.outcome import STATES, explain
 from segdistill.quiet import quieten
 from segdistill.report.conclude import conclude
+from segdistill.teacher_source import build_teacher
 from segdistill.trainer import build_training, timing, uses_gpu
 
 log = logging.getLogger(__name__)

@@ -102,7 +102,8 @@ def test_every_job_stands_beside_the_baseline_of_its_student_and_seed(tmp_path):
         ["small", "kl + cwd", "1", "70.0", "59.0", "-1.0", "12"],
         ["tiny", "kl", "0", "70.0", "40.0", "", "12"],
     ]
-    assert "kd=none" not in text
+    assert "no kd=none run of tiny, seed 0" in text
+    assert "no kd=none run of small" not in text
     assert "one seed" not in text
 
 
@@ -112,7 +113,7 @@ def test_one_run_without_test_images_makes_it_a_table_of_val(tmp_path):
 
 def test_the_reader_is_told_of_a_missing_baseline_and_a_single_seed(tmp_path):
     text = sweep(tmp_path, metrics(("kl",)), metrics(("cwd",)))
-    assert "no kd=none run in this sweep" in text
+    assert "no kd=none run of small, seed 0" in text
     assert "one seed: differences of 1-2 points" in text
 
 

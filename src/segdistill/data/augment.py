@@ -141,7 +141,9 @@ def sample_views(images: Tensor, masks: Tensor, geometry: Tensor, crop: tuple[in
     fill = torch.tensor(FILL, device=images.device, dtype=torch.float32)[:, None, None]
     grid = F.affine_grid(geometry, [n, 1, height, width], align_corners=False)
     centred = images.float() - fill  # zero padding is FILL
-    pixels = sum(F.grid_sample(centred, grid + shift, align_corners=False) for shift in _corners(geometry, images, crop))
+    pixels = sum(
+        F.grid_sample(centred, grid + shift, align_corners=False) for shift in _corners(geometry, images, crop)
+    )
     labels = F.grid_sample((masks.float() - IGNORE)[:, None], grid, mode="nearest", align_corners=False)
     pixels = (pixels / 4 + fill).round_().clamp_(0, 255)
     return pixels.to(images.dtype), (labels[:, 0] + IGNORE).round_().to(masks.dtype)

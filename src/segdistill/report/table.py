@@ -32,11 +32,7 @@ def run_table(metrics: Mapping[str, Any], folder: Path, console: Console) -> Non
         f"{student['gmacs']:.2f}",
     )
     console.print(table)
-    classes = Table(title="IoU by class, %", title_justify="left")
-    for name in found["per_class_iou"]:
-        classes.add_column(name, justify="right")
-    classes.add_row(*(percent(value) for value in found["per_class_iou"].values()))
-    console.print(classes)
+    console.print(_class_table(found["per_class_iou"], ((teacher or {}).get(split) or {}).get("per_class_iou")))
     for name, group in found.get("groups", {}).items():
         console.print(f"  {name}: {percent(group['miou'])} % mIoU on {group['images']} images")
     timing = metrics["timing"]
@@ -48,3 +44,13 @@ def run_table(metrics: Mapping[str, Any], folder: Path, console: Console) -> Non
     console.print(f"run folder: {folder}", soft_wrap=True)
     if pictures:
         console.print(f"picture:    {pictures[0]}", soft_wrap=True)
+
+
+def _class_table(student: Mapping[str, float | None], teacher: Mapping[str, float | None] | None) -> Table:
+    table = Table(title="IoU by class, %", title_justify="left")
+    table.add_column("class")
+    for name in (["teacher"] if teacher else []) + ["student"]:
+        table.add_column(name, justify="right")
+    for name, value in student.items():
+        table.add_row(name, *([percent(teacher[name])] if teacher else []), percent(value))
+    return table
