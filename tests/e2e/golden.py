@@ -1,8 +1,8 @@
 """Losses of a seeded 5-step run: ``python -m tests.e2e.golden`` writes them anew, after a change that is meant.
 
 The figures belong to the augmentation, the order of the data, the networks' initial weights and every term of
-``kd=hybrid`` at once: where they move, one of these moved. Batches of 8 and small steps of SGD, because BatchNorm over few pooled values and
-AdamW's first steps blow up rounding: so they agree to 1e-6 for one thread and two, otherwise to 10 % only.
+``kd=hybrid`` at once: where they move, one of these moved. Batches of 8 and small steps of SGD, because BatchNorm over
+few pooled values and AdamW's first steps blow up rounding: so one thread and two agree to 1e-6, otherwise to 10 %.
 """
 
 import contextlib

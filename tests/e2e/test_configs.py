@@ -24,7 +24,7 @@ IN_DEFAULTS = {
 }
 APART = {"dataset", "trainer", "logger", "experiment"}  # these have tests of their own below
 COVERED = {group: options for group, options in GROUPS.items() if group in IN_DEFAULTS - APART}
-ALL = [(group, option) for group, options in GROUPS.items() for option in options]
+OPTIONAL = [(group, option) for group, options in GROUPS.items() for option in options if group not in IN_DEFAULTS]
 ROOTS = {
     "camvid": layouts.camvid_root,
     "cityscapes": layouts.cityscapes_root,
@@ -86,17 +86,15 @@ def test_every_student_with_every_recipe_and_teacher(row):
     debug_run(*TINY, *options(row), UNSEEN_WEIGHTS)
 
 
-@pytest.mark.parametrize(("group", "option"), ALL, ids=lambda value: str(value))
-def test_every_yaml_composes_and_its_values_resolve(group, option):
+@pytest.mark.parametrize(("group", "option"), OPTIONAL, ids=str)
+def test_every_yaml_of_a_group_that_no_run_takes_by_itself_composes(group, option):
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
     import segdistill.build  # noqa: F401 (the configs' resolver)
 
-    needed = ["++dataset.root=somewhere", "dataset.classes=[a,b]"] if group in ("dataset", "experiment") else []
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        overrides = [f"{'' if group in IN_DEFAULTS else '+'}{group}={option}", *needed]
-        cfg = compose("train", overrides=overrides)
+        cfg = compose("train", overrides=[f"+{group}={option}"])
     assert OmegaConf.to_container(cfg, resolve=True)
 
 
@@ -113,8 +111,7 @@ def test_every_dataset_in_a_debug_run(name, tmp_path):
         "data.batch_size=2",
         "data.num_workers=0",
         "logger=none",
-        "kd=pixel_kl",
-        UNSEEN_WEIGHTS,
+        "kd=none",
     )
     assert metrics["dataset"] == name
 
@@ -175,8 +172,8 @@ def test_tensorboard_writes_scalars_and_pictures(tmp_path):
     assert events.Tags()["images"]
 
 
-@pytest.mark.parametrize("name", GROUPS["logger"])
-def test_every_logger_is_built(name, tmp_path):
+@pytest.mark.parametrize("name", [name for name in GROUPS["logger"] if name not in ("wandb", "tensorboard", "none")])
+def test_every_further_logger_is_built(name, tmp_path):
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 

@@ -18,7 +18,7 @@ RUN = [
     *TINY,
     f"dataset.source.num_images={{train: {2 * STEPS}, val: 3, test: 3}}",
     "kd=[pixel_kl,cwd_feature]",
-    "epochs=3",
+    "epochs=2",
     "engine.ema_decay=0.9",
     "callbacks.checkpoint.every_n_steps=3",
 ]
@@ -55,12 +55,12 @@ def test_killed_in_mid_epoch_and_resumed_gives_the_same_weights_bit_for_bit(tmp_
     overrides = [*RUN, *untrained, "data.num_workers=2"]
     killed = start(*overrides, "hydra.run.dir=killed", cwd=tmp_path)
     rng = random.Random()  # another step every time; the message says which
-    step = kill_in_mid_epoch(killed, tmp_path / "killed", rng.randint(1, 6), rng.uniform(0, 0.3))
-    whole = train(*overrides, "hydra.run.dir=whole")
+    step = kill_in_mid_epoch(killed, tmp_path / "killed", rng.randint(1, 5), rng.uniform(0, 0.3))
+    whole = train(*overrides, "data.num_workers=0", "hydra.run.dir=whole")  # who loads changes nothing
     assert whole.code == 0, whole.err
     resumed = train(f"resume={tmp_path}/killed")
     assert resumed.code == 0, resumed.err
-    assert 0 < step < 3 * STEPS
+    assert 0 < step < 2 * STEPS
     assert same(tmp_path / "whole", tmp_path / "killed"), f"differs after going on from step {step}"
     rows = [(tmp_path / name / "history.csv").read_text().splitlines() for name in ("killed", "whole")]
     assert [row.split(",")[:2] for row in rows[0]] == [row.split(",")[:2] for row in rows[1]]
@@ -73,7 +73,7 @@ def test_killed_again_and_again(tmp_path, untrained):
     assert ended.code == 0, ended.err
     rng, steps = random.Random(), []
     process = start(*overrides, "hydra.run.dir=killed", cwd=tmp_path)
-    for _ in range(4):
+    for _ in range(3):
         steps.append(kill_in_mid_epoch(process, tmp_path / "killed", rng.randint(2, 4), rng.uniform(0, 0.3)))
         process = start(f"resume={tmp_path}/killed", cwd=tmp_path)
     ended = finish(process)

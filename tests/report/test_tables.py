@@ -58,7 +58,8 @@ def test_a_run_s_table_has_teacher_student_and_classes(tmp_path):
     rows = cells(text)
     assert ["teacher large", "70.0", "", "", ""] in rows
     assert ["student small", "50.0", "90.0", "1,234,567", "1.23"] in rows
-    assert ["80.0", "-"] in rows
+    assert ["road", "80.0"] in rows
+    assert ["pole", "-"] in rows
     assert "night: 25.0 % mIoU on 3 images" in text
     assert "trained 12 s, 100 images/s, 512 MB at most" in text
     assert f"run folder: {tmp_path}" in text

@@ -1,5 +1,6 @@
 """From a dataset to batches: read, augment, collate; a broken image is an error or is skipped and reported."""
 
+import signal
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -149,4 +150,11 @@ def _loader(
         collate_fn=collate,
         pin_memory=how.pin_memory,
         persistent_workers=persistent_workers,
+        worker_init_fn=_leave_signals_to_the_main_process,
     )
+
+
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    """Ctrl-C and a cluster's warning go to the whole group: a worker that died of one would fail the step at hand."""
+    for number in (signal.SIGINT, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)

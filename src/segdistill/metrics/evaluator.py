@@ -34,8 +34,7 @@ class Evaluator:
 
     def update(self, logits: Tensor, mask: Tensor, index: Tensor) -> None:
         """Add a batch: logits (N, P, h, w) at any stride, mask (N, H, W), index (N,) with -1 for padding."""
-        prediction = resize_logits(logits, mask.shape[-2:]).argmax(1)
-        matrices = confusion_matrices(prediction, mask, self.num_classes, num_predicted=logits.shape[1])
+        matrices = confusion_matrices(resize_logits(logits, mask.shape[-2:]), mask, self.num_classes)
         self.matrices.append(matrices.to(torch.int32))
         self.index.append(index)
 
