@@ -40,9 +40,7 @@ def main(arguments: list[str]) -> None:
         _, metrics = timed(confusion_matrices, chosen, mask, cfg.num_classes)
         rows.append((forward, upsampling, choice, metrics))
     forward, upsampling, choice, metrics = (1e3 * statistics.median(column) for column in zip(*rows[1:], strict=True))
-    print(
-        f"forward {forward:.1f} ms, upsampling {upsampling:.1f}, choice of the class {choice:.1f}, metrics {metrics:.1f}"
-    )
+    print(f"forward {forward:.1f} ms, upsampling {upsampling:.1f}, choice {choice:.1f}, metrics {metrics:.1f}")
     share = statistics.median(row[3] / sum(row) for row in rows[1:])
     print(f"metrics take {100 * share:.1f} % of the validation (without loading)")
 

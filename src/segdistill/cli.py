@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import segdistill.threads  # noqa: F401 (before torch)
+
 USAGE = """usage: segdistill VERB [overrides]
 
   train        train or distil a student; python train.py is the same (-m sweeps, --help lists the groups)

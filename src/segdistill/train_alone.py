@@ -7,6 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
+import segdistill.threads  # noqa: F401 (before torch)  # isort: skip
 from omegaconf import DictConfig, OmegaConf
 
 from segdistill.run import is_first_rank, run_to_status
