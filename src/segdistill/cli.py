@@ -52,8 +52,10 @@ def _hydra_train(arguments: list[str]) -> int:
     from segdistill.conf_dir import conf_dir
     from segdistill.errors import UserError
     from segdistill.outcome import guarded
+    from segdistill.report.sweep import SweepTable
 
     codes: list[int] = []
+    SweepTable.exit_code = 0
 
     def job(cfg: DictConfig) -> float | None:
         from segdistill.run import run_to_status
@@ -80,8 +82,6 @@ def _hydra_train(arguments: list[str]) -> int:
         codes.append(guarded(launch))
     finally:
         sys.argv = argv
-    from segdistill.report.sweep import SweepTable
-
     return max([*codes, SweepTable.exit_code], key=(0, 2, 1, 130).index, default=0)
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as tvf
 
 from segdistill.data.augment import FILL, IDENTITY, Augment, adjust_colours, apply_view, sample_views
-from segdistill.data.files import IGNORE
+from segdistill.ignore import IGNORE
 
 SIZE = (30, 44)
 CROP = (12, 18)

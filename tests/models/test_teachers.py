@@ -18,7 +18,7 @@ EXPECTED = {
     "deeplabv3plus_resnet101": {"logits": (7, 4), "backbone": (2048, 16), "context": (256, 16), "decoder": (256, 4)},
     "pspnet_resnet101": {"logits": (7, 8), "backbone": (2048, 8), "context": (4096, 8), "decoder": (512, 8)},
     "segformer_b4": {"logits": (7, 4), "backbone": (512, 32), "context": (256, 32), "decoder": (256, 4)},
-    "fpn_resnet18": {"logits": (7, 4), "backbone": (512, 32), "context": (256, 32), "decoder": (128, 4)},
+    "fpn_resnet18": {"logits": (7, 4), "backbone": (512, 32), "context": (128, 32), "decoder": (64, 4)},
 }
 
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from segdistill.data.files import IGNORE, FileSet
+from segdistill.data.files import FileSet
 from segdistill.data.listing import by_stem, choose, need, pair_up
+from segdistill.ignore import IGNORE
 
 LAYOUT = """  root/images/{training,validation}/*.jpg
   root/annotations/{training,validation}/*.png

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-from segdistill.data.files import IGNORE
+from segdistill.ignore import IGNORE
 
 FILL = (124, 116, 104)  # the ImageNet mean: what lies outside the image is close to zero after normalisation
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from segdistill.data.files import IGNORE, SegmentationSet
+from segdistill.data.files import SegmentationSet
 from segdistill.errors import UserError
+from segdistill.ignore import IGNORE
 
 
 @dataclass(frozen=True)

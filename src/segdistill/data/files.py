@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from segdistill.errors import UserError
+from segdistill.ignore import IGNORE
 
-IGNORE = 255
 # What Pillow raises for a missing, cut off or broken file; a damaged PNG chunk is a SyntaxError.
 READ_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 ORIENTATION = 0x0112  # the EXIF tag of a camera's rotation

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from segdistill.data.files import IGNORE, FileSet, Pair
+from segdistill.data.files import FileSet, Pair
 from segdistill.data.listing import IMAGE_SUFFIXES, need, pair_up
 from segdistill.data.palette import class_colors
 from segdistill.errors import UserError
+from segdistill.ignore import IGNORE
 
 
 def folder(

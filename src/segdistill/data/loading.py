@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from segdistill.data.augment import FILL, IDENTITY, Augment, View, apply_view
-from segdistill.data.files import IGNORE, SegmentationSet
+from segdistill.data.files import SegmentationSet
 from segdistill.data.sampler import EpochBatches, EvalBatches
 from segdistill.errors import UserError
+from segdistill.ignore import IGNORE
 
 OnError = Literal["raise", "skip"]
 

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segdistill.data.files import IGNORE, SegmentationSet
+from segdistill.data.files import SegmentationSet
 from segdistill.errors import UserError
+from segdistill.ignore import IGNORE
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,10 @@ class Term(nn.Module):
         }
         if len(pairs) == 1:
             known = {name: channels[0] for name, channels in known.items()}
-        self.loss = spec.loss(**named_arguments(spec.loss, {**known, "num_classes": num_classes}))
+        try:
+            self.loss = spec.loss(**named_arguments(spec.loss, {**known, "num_classes": num_classes}))
+        except ValueError as error:  # an argument out of its range
+            raise UserError(f"{getattr(spec.loss, 'func', spec.loss).__name__}: {error}") from error
         adapts = spec.adapter == "conv1x1"
         sides = [(s.shape[1], t.shape[1]) for s, t in pairs]
         self.adapters = nn.ModuleList(nn.Conv2d(s, t, 1, bias=False) if adapts else nn.Identity() for s, t in sides)

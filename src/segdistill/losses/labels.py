@@ -4,10 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORE = (
-    255  # the one label that no loss counts; also how the engine hides pixels (a boundary band, a doubtful teacher)
-)
-
 
 def labels_at(target: Tensor, size: tuple[int, ...]) -> Tensor:
     """Resize labels to a tap's size by picking, never by mixing.

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from segdistill.data.files import IGNORE
+from segdistill.ignore import IGNORE
 
 GAP, TITLE = 8, 22
 

@@ -9,10 +9,18 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 CONF = Path(__file__).parents[3] / "conf"
+
+
+def composed(choice):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(overrides=[f"+kd={choice}"]).kd.terms
+
+
 TERMS = {
     f"{path.stem}:{name}": term
     for path in sorted((CONF / "kd").glob("*.yaml"))
-    for name, term in OmegaConf.load(path).get("terms", {}).items()
+    for name, term in composed(path.stem).items()
+    if "loss" in OmegaConf.load(path).get("terms", {}).get(name, {})  # recipes are made of these
 }
 IGNORED = (slice(None), slice(0, 4), slice(None))  # at label size; the top row of a map of half the size and less
 

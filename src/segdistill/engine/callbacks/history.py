@@ -87,11 +87,13 @@ class History(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """Counts so far."""
         running = time.monotonic() - self.started if self.started is not None else 0.0
-        return {"seconds": self.seconds + running, "images": self.images}
+        kept = {"seconds": self.seconds + running, "images": self.images}
+        return {**kept, "sums": dict(self.sums), "counts": dict(self.counts)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self.seconds, self.images = state_dict["seconds"], state_dict["images"]
+        self.sums, self.counts = state_dict["sums"], state_dict["counts"]
 
     def _stop_clock(self) -> None:
         if self.started is not None:

@@ -3,8 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segdistill.ignore import IGNORE
 from segdistill.losses.kd.checks import check_shapes, checked_temperature
-from segdistill.losses.labels import IGNORE, at_least_float32, full_precision, labels_at, mean_where
+from segdistill.losses.labels import at_least_float32, full_precision, labels_at, mean_where
 
 
 class PixelKL(nn.Module):

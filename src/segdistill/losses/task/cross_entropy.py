@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segdistill.losses.labels import IGNORE, at_least_float32, full_precision
+from segdistill.ignore import IGNORE
+from segdistill.losses.labels import at_least_float32, full_precision
 from segdistill.losses.task.class_weights import ClassWeights, class_shares, class_weights_from, pixel_weights
 
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from segdistill.losses.labels import IGNORE, at_least_float32, full_precision, mean_where
+from segdistill.ignore import IGNORE
+from segdistill.losses.labels import at_least_float32, full_precision, mean_where
 
 
 class Dice(nn.Module):

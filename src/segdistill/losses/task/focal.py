@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segdistill.losses.labels import IGNORE, at_least_float32, full_precision, mean_where
+from segdistill.ignore import IGNORE
+from segdistill.losses.labels import at_least_float32, full_precision, mean_where
 
 
 class Focal(nn.Module):
