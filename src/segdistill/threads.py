@@ -2,7 +2,7 @@
 
 OpenMP's threads wait for each other by spinning. As soon as something else wants the cores (a second job, or on two
 cores a busy loader), the spinning ones hold up the one that all wait for: two training jobs side by side on two cores
-were ten times slower than with this, and alone nothing is lost (figures: `docs/performance.md`). What the user sets wins.
+were ten times slower than with this, and alone nothing is lost (`docs/performance.md`). What the user sets wins.
 Only the entry points import this: a library must not touch the environment.
 """
 

@@ -1,0 +1,53 @@
+"""What the README says runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def block(language):
+    return re.search(rf"```{language}\n(.*?)```", README, re.S).group(1)
+
+
+def test_the_example_of_a_loss_obeys_the_contract():
+    space = {}
+    exec(block("python"), space)
+    term = yaml.safe_load(block("yaml"))["terms"]["feature_mse"]
+    assert term["loss"]["_target_"].rsplit(".", 1)[1] in space
+    assert set(term) == {"loss", "weight", "student", "teacher", "adapter", "schedule"}
+    loss = space["FeatureMSE"]()
+    maps, target = torch.randn(2, 3, 4, 5, requires_grad=True), torch.full((2, 8, 10), 255)
+    assert loss(student=maps, teacher=maps.detach(), target=target.fill_(1)).item() == 0
+    assert loss(student=maps, teacher=maps.detach() + 2, target=target).item() == pytest.approx(4, rel=1e-5)
+    nothing = loss(student=maps, teacher=maps.detach() + 2, target=target.fill_(255))
+    assert nothing.item() == 0
+    assert nothing.requires_grad
+
+
+@pytest.mark.parametrize(
+    "line", re.findall(r"^python train\.py ([^#\n]*[^#\n\\ ]) *(?:#.*)?$", README, re.M), ids=lambda line: line[:60]
+)
+def test_every_command_composes(line):
+    import shlex
+
+    import segdistill.build  # noqa: F401 (registers the resolvers)
+
+    overrides = [
+        one
+        for one in shlex.split(line)
+        if one != "-m" and not one.startswith("resume=") and "," not in one.replace("[pixel_kl,cwd]", "")
+    ]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        assert compose("train", overrides=overrides).student.name
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(((?!http)[^)]+)\)", README))
+def test_links_lead_somewhere(path):
+    assert (ROOT / path).exists()
