@@ -44,7 +44,7 @@ def build_training(
         callbacks.append(pl.callbacks.EarlyStopping("val/miou", mode="max", **cfg.callbacks.early_stopping))
     interactive = sys.stderr.isatty()
     if interactive:
-        callbacks.append(pl.callbacks.RichProgressBar(console_kwargs={"stderr": True}))
+        callbacks.append(pl.callbacks.RichProgressBar(refresh_rate=5, console_kwargs={"stderr": True}))
     arguments = build.plain(cfg.trainer)
     if arguments.get("sync_batchnorm") and not uses_gpu(cfg):
         log.warning("trainer.sync_batchnorm has no effect on a CPU: BatchNorm there sees one device's batch only")

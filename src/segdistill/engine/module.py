@@ -93,7 +93,7 @@ class DistillModule(pl.LightningModule):
         loss = losses["loss"] = torch.stack([value.float() for value in losses.values()]).sum()
         self.guard.check(losses, self.global_step)
         self.latest = {f"train/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(self.latest, batch_size=len(batch.image))
+        self.log_dict(self.latest, batch_size=len(batch.image), prog_bar=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
