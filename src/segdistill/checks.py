@@ -55,7 +55,7 @@ def check_config(cfg: DictConfig) -> None:
     errors = [f"{key} must be given: {key}=..." for key in _missing(OmegaConf.to_container(cfg, resolve=False))]
     if not errors:
         checks = (_ranges, _targets, _classes, _taps, _files, _devices)
-        errors = [message for check in checks for message in check(cfg)]
+        errors = [message.replace("\n", "\n    ") for check in checks for message in check(cfg)]
     if errors:
         count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
         raise UserError("\n".join([f"{count} in the config:", *(f"  - {message}" for message in errors)]))

@@ -17,8 +17,8 @@ STATES = {0: "done", 1: "failed", 2: "failed", 130: "interrupted"}
 
 def explain(error: BaseException) -> tuple[int, str]:
     """Exit code and message of an exception."""
-    if isinstance(error, KeyboardInterrupt | Interrupted):
-        return 130, str(error) or "interrupted"
+    if isinstance(error, KeyboardInterrupt | Interrupted | SystemExit):  # Lightning makes the last of Ctrl-C
+        return 130, "interrupted" if isinstance(error, SystemExit) else str(error) or "interrupted"
     mistake = mendable(error)
     if mistake is not None:
         return 2, _without_worker(str(mistake))

@@ -54,9 +54,9 @@ def run(cfg: DictConfig, path: Path, *, group: str | None = None) -> dict[str, A
     trainer, data = training.trainer, build.data_module(cfg, sets, on_gpu=uses_gpu(cfg))
     try:
         with ranks_run_alone(folder, trainer):
-            trainer.fit(module, data, ckpt_path=resume_from, weights_only=False)
+            trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
             if cfg.engine.score == "best" and folder.best.exists():
-                module.load_state_dict(torch.load(folder.best, weights_only=False, map_location="cpu")["state_dict"])
+                module.load_state_dict(torch.load(folder.best, weights_only=True, map_location="cpu")["state_dict"])
             trainer.test(module, data, verbose=False)
         training.samples.draw(trainer, module)
         facts = {"teacher": teacher, "timing": timing(training), "skipped_images": sorted(training.history.failed)}
@@ -125,7 +125,7 @@ def run_to_status(cfg: DictConfig, path: Path, *, group: str | None = None) -> t
     """``run``, with its end in ``status.json`` and on stderr; returns the exit code and the metrics."""
     try:
         return 0, run(cfg, path, group=group)
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         code, message = explain(error)
         print(f"error: {message}" if code == 2 else message, file=sys.stderr)
         folder = RunFolder(path, writes=is_first_rank())

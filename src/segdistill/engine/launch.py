@@ -27,7 +27,7 @@ def ranks_run_alone(folder: RunFolder, trainer: pl.Trainer) -> Iterator[None]:
     the process group and the launcher's variables are gone, so that the next job of a sweep can start its own.
     """
     launcher = trainer.strategy.launcher
-    if not isinstance(launcher, _SubprocessScriptLauncher) or trainer.num_devices == 1:
+    if not isinstance(launcher, _SubprocessScriptLauncher):
         yield
         return
     owner = "LOCAL_RANK" not in os.environ

@@ -31,7 +31,7 @@ def wandb_logger(
         group=group,
         tags=[tag[:64] for tag in tags],
         offline=offline if mode is None else False,  # with WANDB_MODE set, wandb itself decides
-        settings=wandb.Settings(x_disable_stats=False, console="off"),
+        settings=wandb.Settings(console="off"),
     )
 
 
