@@ -119,8 +119,8 @@ def _walk(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
     if isinstance(node, DictConfig):
         if "_target_" in node:
             yield path, node
-        for key in map(str, node):
-            yield from _walk(node[key], f"{path}.{key}" if path else key)
+        for key in node:
+            yield from _walk(node[key], f"{path}.{key!s}" if path else str(key))
 
 
 def _classes(cfg: DictConfig) -> Iterator[str]:
