@@ -71,7 +71,7 @@ def test_metrics_hold_every_key(runs):
         "sky", "building", "vegetation", "road", "pavement", "pole", "sign", "car", "person"
     }  # fmt: skip
     assert metrics["student"]["parameters"] == 1_136_761
-    assert metrics["kd"] == {"pixel_kl": 1.0, "cwd": 1.0, "cwd_feature": 10.0}
+    assert metrics["kd"] == {"pixel_kl": 1.0, "cwd": 0.3, "cwd_feature": 2.0}
 
 
 def test_scores_are_fractions(runs):
