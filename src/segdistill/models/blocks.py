@@ -1,5 +1,7 @@
 """Building blocks that several students share."""
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,17 +17,18 @@ def conv_bn(
     groups: int = 1,
     dilation: int = 1,
     bias: bool = False,
-    relu: bool = True,
+    eps: float = 1e-5,
+    activation: Callable[[], nn.Module] | None = nn.ReLU,
 ) -> nn.Sequential:
-    """Return a convolution, BatchNorm (eps 1e-5) and, unless switched off, a ReLU.
+    """Return a convolution, BatchNorm and an activation, or none.
 
     The padding keeps the size at stride 1 and gives ``ceil(size / 2)`` at stride 2, odd sizes included. The ReLU is not
     in place, so that a hook on any inner module sees a tensor that nobody changes afterwards.
     """
     padding = dilation * (kernel_size // 2)
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
-    layers: list[nn.Module] = [conv, nn.BatchNorm2d(out_channels)]
-    return nn.Sequential(*layers, nn.ReLU()) if relu else nn.Sequential(*layers)
+    layers: list[nn.Module] = [conv, nn.BatchNorm2d(out_channels, eps)]
+    return nn.Sequential(*layers, activation()) if activation else nn.Sequential(*layers)
 
 
 def resize(x: Tensor, like: Tensor) -> Tensor:

@@ -98,7 +98,11 @@ class SegModel(nn.Module):
 
         Returns:
             logits and aux at the network's own strides; ``taps`` holds the recorded maps, (N, D, h, w) each.
+
+        Raises:
+            UserError: for an image smaller than the network's deepest stride.
         """
+        self._require_size(image)
         x = image.flip(1) if self.bgr else image
         x = (self.scale * x - self.mean) / self.std
         size = (image.shape[-2], image.shape[-1])
@@ -117,6 +121,15 @@ class SegModel(nn.Module):
             tuple(_crop(head, size, padded) for head in aux),
             {name: _crop(maps[name], size, padded) for name in self._names},
         )
+
+    def _require_size(self, image: Tensor) -> None:
+        """Padding lifts small images where there is a divisor; elsewhere the network says how deep it goes."""
+        least = 1 if self.divisor > 1 else int(getattr(self.network, "stride", 1))
+        if min(image.shape[-2:]) < least and not torch.compiler.is_compiling():
+            raise UserError(
+                f"image of {image.shape[-2]}x{image.shape[-1]}: {type(self.network).__name__} halves it down to stride "
+                f"{least}; give it at least {least}x{least}"
+            )
 
     def _unpack(self, output: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
         if isinstance(output, Tensor):

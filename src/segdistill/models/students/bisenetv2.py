@@ -32,16 +32,16 @@ class _GatherExpand(nn.Module):
         hidden = 6 * in_channels
         layers = [
             conv_bn(in_channels, in_channels),
-            conv_bn(in_channels, hidden, stride=stride, groups=in_channels, relu=stride == 1),
+            conv_bn(in_channels, hidden, stride=stride, groups=in_channels, activation=None if stride > 1 else nn.ReLU),
         ]
         self.shortcut = nn.Sequential()
         if stride == 2:
             layers.append(conv_bn(hidden, hidden, groups=hidden))
             self.shortcut = nn.Sequential(
-                conv_bn(in_channels, in_channels, stride=2, groups=in_channels, relu=False),
-                conv_bn(in_channels, out_channels, 1, relu=False),
+                conv_bn(in_channels, in_channels, stride=2, groups=in_channels, activation=None),
+                conv_bn(in_channels, out_channels, 1, activation=None),
             )
-        self.layers = nn.Sequential(*layers, conv_bn(hidden, out_channels, 1, relu=False))
+        self.layers = nn.Sequential(*layers, conv_bn(hidden, out_channels, 1, activation=None))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.layers(x) + self.shortcut(x))
@@ -54,7 +54,7 @@ class _ContextEmbedding(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm2d(channels)
         self.embed = conv_bn(channels, channels, 1)
-        self.mix = conv_bn(channels, channels, relu=False)
+        self.mix = conv_bn(channels, channels, activation=None)
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = x.mean(dim=(2, 3), keepdim=True)
@@ -71,16 +71,17 @@ class _Aggregation(nn.Module):
 
         def separable() -> nn.Sequential:
             return nn.Sequential(
-                conv_bn(channels, channels, groups=channels, relu=False), nn.Conv2d(channels, channels, 1, bias=False)
+                conv_bn(channels, channels, groups=channels, activation=None),
+                nn.Conv2d(channels, channels, 1, bias=False),
             )
 
         self.detail_keep = separable()
         self.detail_down = nn.Sequential(
-            conv_bn(channels, channels, stride=2, relu=False), nn.AvgPool2d(3, stride=2, padding=1)
+            conv_bn(channels, channels, stride=2, activation=None), nn.AvgPool2d(3, stride=2, padding=1)
         )
-        self.semantic_up = conv_bn(channels, channels, relu=False)
+        self.semantic_up = conv_bn(channels, channels, activation=None)
         self.semantic_keep = separable()
-        self.mix = conv_bn(channels, channels, relu=False)
+        self.mix = conv_bn(channels, channels, activation=None)
 
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
         # the gate's sigmoid comes after the upsampling here, before it in the low-resolution product
@@ -117,6 +118,7 @@ class BiSeNetV2(nn.Module):
         aux_heads: whether to build the training heads.
     """
 
+    stride = 32
     training_only = ("aux_heads",)
 
     def __init__(self, num_classes: int, dropout: float = 0.1, aux_heads: bool = True) -> None:

@@ -11,7 +11,7 @@ from segdistill.models.output import SegOutput
 def _separable(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
     """Depthwise 3x3 and pointwise convolution, each with BatchNorm; no ReLU in between, as in the paper."""
     return nn.Sequential(
-        conv_bn(in_channels, in_channels, stride=stride, groups=in_channels, relu=False),
+        conv_bn(in_channels, in_channels, stride=stride, groups=in_channels, activation=None),
         conv_bn(in_channels, out_channels, 1),
     )
 
@@ -26,7 +26,7 @@ class _Bottleneck(nn.Module):
         self.layers = nn.Sequential(
             conv_bn(in_channels, hidden, 1),
             conv_bn(hidden, hidden, stride=stride, groups=hidden),
-            conv_bn(hidden, out_channels, 1, relu=False),
+            conv_bn(hidden, out_channels, 1, activation=None),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,8 +61,8 @@ class _Fusion(nn.Module):
         super().__init__()
         # dilation = the factor of the upsampling just before, so that the kernel sees neighbouring original pixels
         self.spread = conv_bn(context_channels, context_channels, groups=context_channels, dilation=4)
-        self.context = conv_bn(context_channels, channels, 1, bias=True, relu=False)
-        self.detail = conv_bn(detail_channels, channels, 1, bias=True, relu=False)
+        self.context = conv_bn(context_channels, channels, 1, bias=True, activation=None)
+        self.detail = conv_bn(detail_channels, channels, 1, bias=True, activation=None)
 
     def forward(self, detail: Tensor, context: Tensor) -> Tensor:
         return F.relu(self.detail(detail) + self.context(self.spread(resize(context, like=detail))))
@@ -89,6 +89,7 @@ class FastSCNN(nn.Module):
         aux_heads: whether to build the training heads.
     """
 
+    stride = 32
     training_only = ("aux_heads",)
 
     def __init__(self, num_classes: int, dropout: float = 0.1, aux_heads: bool = True) -> None:

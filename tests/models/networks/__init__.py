@@ -1,0 +1,1 @@
+"""What is particular to one student: parity with other implementations, orders, rates."""
