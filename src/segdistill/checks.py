@@ -38,6 +38,14 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "callbacks.checkpoint.every_n_steps": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
     "callbacks.samples.count": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
     "teacher.refuse_below": (lambda v: v >= 0, "at least 0"),
+    "transfer.head": (lambda v: v in ("keep", "new"), "keep or new"),
+    "transfer.freeze": (lambda v: v in ("none", "encoder"), "none or encoder"),
+    "transfer.unfreeze.by": (lambda v: v in ("never", "epoch", "plateau"), "never, epoch or plateau"),
+    "transfer.unfreeze.first": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
+    "transfer.unfreeze.every": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
+    "transfer.unfreeze.patience": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
+    "transfer.lr_decay": (lambda v: 0 < v <= 1, "above 0 and at most 1"),
+    "transfer.batch_norm": (lambda v: v in ("train", "frozen"), "train or frozen"),
     "output": (lambda v: v in ("text", "json"), "text or json"),
 }
 TERM_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -163,6 +171,9 @@ def _files(cfg: DictConfig) -> Iterator[str]:
             if mistake is None:
                 raise
             yield str(mistake)
+    weights = cfg.transfer.weights
+    if weights is not None and not Path(weights).exists():
+        yield f"transfer.weights={weights}: does not exist; give a finished run folder or a weights file"
     checkpoint = cfg.teacher.checkpoint if cfg.teacher and cfg.kd.terms else None
     if checkpoint not in (None, "auto") and not Path(checkpoint).exists():
         yield f"teacher.checkpoint={checkpoint}: does not exist; give a finished run folder, a weights file, or auto"

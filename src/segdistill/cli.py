@@ -10,6 +10,7 @@ import segdistill.threads  # noqa: F401 (before torch)
 USAGE = """usage: segdistill VERB [overrides]
 
   train        train or distil a student; python train.py is the same (-m sweeps, --help lists the groups)
+  models       every student and teacher: segdistill models kind=student sort=gmacs size=[360,480] output=markdown
   data check   scan a dataset before training on it: segdistill data check dataset=camvid dataset.root=DIR
 
 Overrides are Hydra's: group=option key=value. output=json prints one JSON document on stdout.
@@ -25,6 +26,8 @@ def main() -> None:
     verb, rest = arguments[0], arguments[1:]
     if verb == "train":
         train(rest)
+    if verb == "models":
+        sys.exit(models(rest))
     if verb == "data" and rest[:1] == ["check"]:
         sys.exit(data_check(rest[1:]))
     print(f"error: {' '.join(arguments[:2])!r} is no verb\n\n{USAGE}", end="", file=sys.stderr)
@@ -85,12 +88,12 @@ def _hydra_train(arguments: list[str]) -> int:
     return max([*codes, SweepTable.exit_code], key=(0, 2, 1, 130).index, default=0)
 
 
-def _told(arguments: Sequence[str]) -> bool:
+def _told(arguments: Sequence[str], config_name: str = "train") -> bool:
     """Say everything that is wrong with the overrides; True if anything is."""
     import segdistill.build  # noqa: F401
     from segdistill.overrides import check_overrides
 
-    errors = check_overrides([one for one in arguments if not one.startswith("-")])
+    errors = check_overrides([one for one in arguments if not one.startswith("-")], config_name)
     for message in errors:
         print(f"error: {message}", file=sys.stderr)
     return bool(errors)
@@ -130,6 +133,33 @@ def _resume(folder: str, arguments: Sequence[str]) -> int:
         assert isinstance(cfg, DictConfig)
         _show(cfg.output, read_json(Path(folder) / "metrics.json"), Path(folder))
     return code
+
+
+def models(arguments: Sequence[str]) -> int:
+    """``segdistill models``: the table of students and teachers."""
+    if _told(arguments, "models"):
+        return 2
+    from hydra import compose, initialize_config_dir
+    from rich.console import Console
+
+    from segdistill import catalogue
+    from segdistill.conf_dir import conf_dir
+    from segdistill.outcome import guarded
+    from segdistill.report import models as table
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("models", overrides=list(arguments))
+
+    def show() -> None:
+        rows = catalogue.catalogue(cfg)
+        if cfg.output == "json":
+            Console().print_json(data=rows)
+        elif cfg.output == "markdown":
+            print(table.markdown(rows, cfg.size))
+        else:
+            table.text(rows, cfg.size, Console(width=None if sys.stdout.isatty() else 180))
+
+    return guarded(show)
 
 
 def data_check(arguments: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
-from segdistill import build
+from segdistill import build, transfer
 from segdistill.checks import check_config
 from segdistill.engine.launch import ranks_run_alone
 from segdistill.engine.loggers import finish
@@ -49,8 +49,11 @@ def run(cfg: DictConfig, path: Path, *, group: str | None = None) -> dict[str, A
     sets = build.datasets(cfg)
     pl.seed_everything(cfg.seed, verbose=False)
     student = build.seg_model(cfg.student)
+    thawing = transfer.finetuning(cfg, student)
+    if resume_from is None:
+        transfer.load_initial_weights(cfg, student)
     module, teacher = build_module(cfg, sets, student)
-    training = build_training(cfg, folder, sets, group=group)
+    training = build_training(cfg, folder, sets, thawing, group=group)
     trainer, data = training.trainer, build.data_module(cfg, sets, on_gpu=uses_gpu(cfg))
     try:
         with ranks_run_alone(folder, trainer):
@@ -89,6 +92,8 @@ def build_module(
         ema_decay=cfg.engine.ema_decay,
         channels_last=cfg.engine.channels_last,
         crop=crop,
+        depths=transfer.encoder_parts(cfg, student),
+        lr_decay=cfg.transfer.lr_decay,
     )
     if cfg.engine.compile:
         student.compile()

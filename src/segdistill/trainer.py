@@ -31,15 +31,15 @@ class Training(NamedTuple):
 
 
 def build_training(
-    cfg: DictConfig, folder: RunFolder, sets: dict[str, SegmentationSet], *, group: str | None
+    cfg: DictConfig, folder: RunFolder, sets: dict[str, SegmentationSet], *extra: pl.Callback, group: str | None
 ) -> Training:
-    """The Trainer of a run; ``group`` is the sweep that it belongs to."""
+    """The Trainer of a run, with ``extra`` callbacks; ``group`` is the sweep that it belongs to."""
     classes = list(cfg.dataset.classes)
     colours = class_colors(build.plain(cfg.dataset.palette), len(classes))
     history = History(folder)
     samples = Samples(folder.samples, sets["val"], classes, colours, **cfg.callbacks.samples)
     checkpoint = Checkpoint(folder.last.parent, keep=cfg.engine.score, **cfg.callbacks.checkpoint)
-    callbacks: list[pl.Callback] = [history, checkpoint, samples, Interrupt()]
+    callbacks: list[pl.Callback] = [*extra, history, checkpoint, samples, Interrupt()]
     if cfg.callbacks.early_stopping:
         callbacks.append(pl.callbacks.EarlyStopping("val/miou", mode="max", **cfg.callbacks.early_stopping))
     interactive = sys.stderr.isatty()

@@ -1,6 +1,6 @@
 """The whole flow: image -> student and teacher -> losses -> step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,7 +13,7 @@ from segdistill.data.loading import Batch
 from segdistill.engine.ema import average_of
 from segdistill.engine.guard import FiniteGuard
 from segdistill.engine.objective import TaskLoss
-from segdistill.engine.optim import parameter_groups
+from segdistill.engine.optim import build_optimizer, parameter_groups
 from segdistill.engine.schedules import LearningRate
 from segdistill.engine.teacher import Teacher
 from segdistill.engine.terms import Term
@@ -36,6 +36,8 @@ class DistillModule(pl.LightningModule):
         seed: the step's own generator is a function of it and the step.
         ema_decay: decay of the averaged weights that are then scored and kept; None is off.
         crop: (H, W) of the training views, needed where whole images are sampled on the device.
+        depths: modules of the student, shallowest first, that learn the more slowly, the shallower.
+        lr_decay: factor on the learning rate for each step of depth.
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class DistillModule(pl.LightningModule):
         ema_decay: float | None = None,
         channels_last: bool = False,
         crop: tuple[int, int],
+        depths: Sequence[nn.Module] = (),
+        lr_decay: float = 1.0,
     ) -> None:
         super().__init__()
         self.student, self.task = student, task
@@ -60,6 +64,7 @@ class DistillModule(pl.LightningModule):
         self._teachers = dict(teachers)  # a plain dict: not registered, so not saved, not optimised, not in DDP
         self.classes, self.crop, self.seed = classes, crop, seed
         self.make_optimizer, self.learning_rate = optimizer, learning_rate
+        self.depths, self.lr_decay = list(depths), lr_decay
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.guard = FiniteGuard()
         self.evaluators = [Evaluator(len(classes)), Evaluator(len(classes))]  # val and test
@@ -155,6 +160,7 @@ class DistillModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Student and terms share one optimiser and one schedule."""
         self.total_steps = int(self.trainer.estimated_stepping_batches)
-        optimizer = self.make_optimizer(parameter_groups([self.student, *self.terms.values()]))
+        groups = parameter_groups([self.student, *self.terms.values()], self.depths, self.lr_decay)
+        optimizer = build_optimizer(self.make_optimizer, groups)
         scheduler = self.learning_rate.scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -68,6 +68,11 @@ class SegModel(nn.Module):
         self._hooks: list[Any] = []
         self._captured: dict[str, Tensor] = {}  # filled by the hooks, emptied by every forward
 
+    @property
+    def tap_names(self) -> tuple[str, ...]:
+        """The taps that ``record`` takes beside ``logits``."""
+        return tuple(self._taps)
+
     def record(self, names: Iterable[str]) -> None:
         """Choose the taps that ``forward`` returns from now on; an earlier choice and its hooks are dropped.
 
@@ -150,13 +155,26 @@ def parameter_count(model: nn.Module) -> int:
     A network (or any module in it) names the children that only training uses in a class attribute, e.g.
     ``training_only = ("aux_heads",)``; those are left out.
     """
-    skipped = {
-        id(parameter)
+    skipped = _of_training(model)
+    return sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in skipped)
+
+
+def state_bytes(model: nn.Module) -> int:
+    """Bytes of the tensors that an exported network keeps: parameters and saved buffers, as they are."""
+    skipped = _of_training(model)
+    tensors = [value for value in model.state_dict(keep_vars=True).values() if id(value) not in skipped]
+    return sum(value.numel() * value.element_size() for value in tensors)
+
+
+def _of_training(model: nn.Module) -> set[int]:
+    """Ids of the parameters and buffers that only training uses."""
+    return {
+        id(tensor)
         for module in model.modules()
         for name in getattr(module, "training_only", ())
-        for parameter in module.get_submodule(name).parameters()
+        for part in (module.get_submodule(name),)
+        for tensor in (*part.parameters(), *part.buffers())
     }
-    return sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in skipped)
 
 
 def gmacs(model: nn.Module, size: tuple[int, int]) -> float:
