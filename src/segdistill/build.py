@@ -96,7 +96,8 @@ def task_loss(cfg: DictConfig, train: SegmentationSet) -> TaskLoss:
         except ValueError as error:  # an argument out of its range
             raise UserError(f"loss.terms.{name}.loss.{error}") from error
     weights = {name: float(term.weight) for name, term in cfg.loss.terms.items()}
-    return TaskLoss(losses, weights, cfg.student.aux_weight)
+    boundary = cfg.student.get("boundary")
+    return TaskLoss(losses, weights, cfg.student.aux_weight, instantiate(boundary) if boundary else None)
 
 
 def term_specs(cfg: DictConfig) -> dict[str, TermSpec]:

@@ -29,9 +29,11 @@ def test_multiply_adds(name):
         assert gmacs(model(name, classes), (height, width)) == pytest.approx(expected, rel=0.02)
 
 
-@pytest.mark.parametrize("size", [(97, 131), (353, 481), (33, 65)])
+@pytest.mark.parametrize("size", [(97, 131), (353, 481), "one above the least"])
 def test_any_size_and_a_batch_of_one_in_eval(name, size):
     student = model(name).eval()
+    if isinstance(size, str):
+        size = (student.network.stride + 1, 2 * student.network.stride + 1)
     taps = facts(name)["taps"]
     assert {"backbone", "context", "decoder"} <= taps.keys() == config(name, 5).taps.keys()
     student.record(taps)
@@ -39,6 +41,7 @@ def test_any_size_and_a_batch_of_one_in_eval(name, size):
         output = student(torch.rand(1, 3, *size))
     assert isinstance(output, SegOutput)
     assert output.aux == ()
+    assert output.boundary is None
     assert output.logits.shape == (1, 5, *at_stride(size, facts(name)["stride"]))
     assert output.logits.isfinite().all()
     shapes = {tap: (x.shape[1], *x.shape[2:]) for tap, x in output.taps.items()}
@@ -50,7 +53,12 @@ def test_gradients_reach_every_parameter(name):
     output = student(torch.rand(2, 3, *SMALL))
     assert [head.shape[2:] for head in output.aux] == [at_stride(SMALL, s) for s in facts(name).get("aux_strides", ())]
     assert bool(output.aux) == (config(name, 5).aux_weight > 0)
-    sum((x - 1).square().mean() for x in (output.logits, *output.aux)).backward()
+    edges = [] if output.boundary is None else [output.boundary]
+    assert [x.shape[2:] for x in edges] == [
+        at_stride(SMALL, facts(name)[k]) for k in ("boundary_stride",) if k in facts(name)
+    ]
+    assert bool(edges) == bool(config(name, 5).boundary)
+    sum((x - 1).square().mean() for x in (output.logits, *output.aux, *edges)).backward()
     assert [key for key, p in student.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
     assert [key for key, p in student.named_parameters() if p.ndim > 1 and not p.grad.any()] == []
 

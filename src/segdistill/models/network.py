@@ -102,7 +102,7 @@ class SegModel(nn.Module):
             image: (N, 3, H, W) float RGB in [0, 1], any H and W.
 
         Returns:
-            logits and aux at the network's own strides; ``taps`` holds the recorded maps, (N, D, h, w) each.
+            logits and training heads at the network's own strides; ``taps`` holds the recorded maps, (N, D, h, w) each.
 
         Raises:
             UserError: for an image smaller than the network's deepest stride.
@@ -115,16 +115,17 @@ class SegModel(nn.Module):
         if padded != size:
             x = F.pad(x, (0, padded[1] - size[1], 0, padded[0] - size[0]))
         self._captured.clear()
-        logits, aux = self._unpack(self.network(x))
-        maps = {"logits": logits, **self._captured}
+        output = self._unpack(self.network(x))
+        maps = {"logits": output.logits, **self._captured}
         self._captured.clear()
         for name in self._names:
             if name not in maps:
                 raise UserError(f"tap {name!r}: module {self._taps[name][0]!r} did not run; tap one that runs in eval")
         return SegOutput(
-            _crop(logits, size, padded),
-            tuple(_crop(head, size, padded) for head in aux),
+            _crop(output.logits, size, padded),
+            tuple(_crop(head, size, padded) for head in output.aux),
             {name: _crop(maps[name], size, padded) for name in self._names},
+            None if output.boundary is None else _crop(output.boundary, size, padded),
         )
 
     def _require_size(self, image: Tensor) -> None:
@@ -136,13 +137,13 @@ class SegModel(nn.Module):
                 f"{least}; give it at least {least}x{least}"
             )
 
-    def _unpack(self, output: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _unpack(self, output: Any) -> SegOutput:
         if isinstance(output, Tensor):
-            return output, ()
+            return SegOutput(output)
         if isinstance(output, SegOutput):
-            return output.logits, output.aux
+            return output
         if isinstance(output, dict) and "out" in output:
-            return output["out"], tuple(v for k, v in output.items() if k != "out") if self.training else ()
+            return SegOutput(output["out"], tuple(v for k, v in output.items() if k != "out") if self.training else ())
         raise UserError(
             f"{type(self.network).__name__} returned a {type(output).__name__}; "
             "expected a Tensor, a SegOutput, or a dict with the key 'out'"
