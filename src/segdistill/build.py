@@ -68,13 +68,31 @@ def seg_model(cfg: DictConfig) -> SegModel:
     """A student or a teacher from its group's config."""
     return SegModel(
         instantiate(cfg.network),
-        taps=dict(cfg.taps),
+        taps=dict(cfg.taps or {}),
         mean=list(cfg.mean),
         std=list(cfg.std),
         scale=cfg.scale,
         channel_order=cfg.channel_order,
         divisor=cfg.get("divisor", 1),
     )
+
+
+def student(cfg: DictConfig) -> SegModel:
+    """The student of a run, having seen one image of the training's size.
+
+    Raises:
+        UserError: its logits are not the dataset's classes, or the views are smaller than it can take.
+    """
+    model = seg_model(cfg.student)
+    with torch.no_grad():
+        given = model.eval()(torch.zeros(1, 3, *augment(cfg).crop)).logits.shape[1]
+    model.train()
+    if given != cfg.num_classes:
+        raise UserError(
+            f"student {cfg.student.name!r} has {given} classes, the dataset {cfg.num_classes}; let the network's "
+            "argument for it follow the dataset, e.g. '+student.network.num_classes=${num_classes}'"
+        )
+    return model
 
 
 def statistics(cfg: DictConfig, train: SegmentationSet) -> ClassStatistics:

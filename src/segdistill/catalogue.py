@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from segdistill import build
 from segdistill.conf_dir import conf_dir
-from segdistill.errors import UserError
+from segdistill.errors import UserError, mendable
 from segdistill.models.network import SegModel, gmacs, parameter_count, state_bytes
 
 KINDS = ("student", "teacher")
@@ -77,8 +77,11 @@ def _row(kind: str, name: str, size: tuple[int, int], num_classes: int) -> dict[
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
             row |= _figures(build.seg_model(cfg), size)
-    except UserError as error:  # a library of an extra is missing
-        row["note"] = str(error)
+    except Exception as error:  # a library of an extra is missing
+        mistake = mendable(error)
+        if mistake is None:
+            raise
+        row["note"] = str(mistake)
     return row
 
 

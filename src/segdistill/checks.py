@@ -38,6 +38,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "callbacks.checkpoint.every_n_steps": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
     "callbacks.samples.count": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
     "teacher.refuse_below": (lambda v: v >= 0, "at least 0"),
+    "teacher.key_map": (lambda v: v is None or hasattr(v, "items"), "null or {regex: replacement, ...}"),
+    "transfer.key_map": (lambda v: v is None or hasattr(v, "items"), "null or {regex: replacement, ...}"),
     "transfer.head": (lambda v: v in ("keep", "new"), "keep or new"),
     "transfer.freeze": (lambda v: v in ("none", "encoder"), "none or encoder"),
     "transfer.unfreeze.by": (lambda v: v in ("never", "epoch", "plateau"), "never, epoch or plateau"),
@@ -111,7 +113,8 @@ def _targets(cfg: DictConfig) -> Iterator[str]:
         try:
             made = get_object(target)
         except Exception as error:  # an import may fail in any way
-            yield f"{path}._target_={target}: cannot be imported ({str(error).splitlines()[0]})"
+            why = str(error.__cause__ or error).splitlines()[0]
+            yield f"{path}._target_={target}: cannot be imported ({why}); put its folder on the PYTHONPATH"
             continue
         parameters = inspect.signature(made).parameters
         if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -156,9 +159,12 @@ def _taps(cfg: DictConfig) -> Iterator[str]:
                 teacher, bare = split_tap(tap) if side == "teacher" else ("main", tap)
                 if teacher != "main":
                     yield f"kd.terms.{name}.teacher={tap}: there is no teacher {teacher!r}; there is main"
-                elif bare != "logits" and bare not in taps:
-                    there = ", ".join(["logits", *taps])
-                    yield f"kd.terms.{name}.{side}={tap}: {cfg[side].name} has no such tap; it has {there}"
+                elif bare != "logits" and bare not in (taps or ()):
+                    there = ", ".join(["logits", *(taps or ())])
+                    yield (
+                        f"kd.terms.{name}.{side}={tap}: {cfg[side].name} has no such tap; it has {there}. Name the "
+                        f"module that gives it, +{side}.taps.{bare}=PATH, or take a recipe without it, e.g. kd=logits"
+                    )
 
 
 def _files(cfg: DictConfig) -> Iterator[str]:
@@ -174,7 +180,11 @@ def _files(cfg: DictConfig) -> Iterator[str]:
     weights = cfg.transfer.weights
     if weights is not None and not Path(weights).exists():
         yield f"transfer.weights={weights}: does not exist; give a finished run folder or a weights file"
-    checkpoint = cfg.teacher.checkpoint if cfg.teacher and cfg.kd.terms else None
+    if not cfg.teacher or not cfg.kd.terms:
+        return
+    checkpoint = cfg.teacher.checkpoint
+    if checkpoint in (None, "auto") and cfg.teacher.key_map:
+        yield f"teacher.key_map renames the tensors of a file, but teacher.checkpoint={checkpoint}; give that file"
     if checkpoint not in (None, "auto") and not Path(checkpoint).exists():
         yield f"teacher.checkpoint={checkpoint}: does not exist; give a finished run folder, a weights file, or auto"
 

@@ -26,6 +26,13 @@ from segdistill.models.weights import load_weights, read_weights
 
 log = logging.getLogger(__name__)
 
+ADVICE = (
+    "Check teacher.network (architecture, encoder, classes); for a teacher with other classes set its own number of "
+    "classes there and teacher.class_map, for one whose parts have other names teacher.key_map"
+)
+# What makes other logits from the same tensors: a dilation or a padding as much as a mean.
+SETTINGS = ("network", "mean", "std", "scale", "channel_order", "divisor", "class_map")
+
 
 def build_teacher(
     cfg: DictConfig, sets: Mapping[str, SegmentationSet], device: torch.device
@@ -58,7 +65,13 @@ def _load(cfg: DictConfig, source: str | None) -> Teacher:
     with torch.random.fork_rng(devices=[]):
         model = build.seg_model(network)
     if source is not None:
-        load_weights(model.network, read_weights(Path(source)), f"teacher.checkpoint={source}")
+        load_weights(
+            model.network,
+            read_weights(Path(source)),
+            f"teacher.checkpoint={source}",
+            key_map=build.plain(cfg.teacher.key_map),
+            advice=ADVICE,
+        )
     teacher = Teacher(model, cfg.teacher.name, cfg.teacher.class_map)
     teacher.check_classes(cfg.num_classes)
     return teacher
@@ -115,7 +128,8 @@ def _key(cfg: DictConfig, teacher: Teacher, sets: list[SegmentationSet]) -> str:
     for name, value in sorted(teacher.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
-    facts = {key: build.plain(cfg.teacher)[key] for key in ("mean", "std", "scale", "channel_order", "class_map")}
+    facts = {key: build.plain(cfg.teacher)[key] for key in SETTINGS}
+    facts["network"].pop("encoder_weights", None)
     told = [facts, build.plain(cfg.dataset.source), list(cfg.dataset.classes), [one.fingerprint() for one in sets]]
     digest.update(json.dumps(told).encode())
     return digest.hexdigest()[:16]

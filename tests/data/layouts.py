@@ -25,6 +25,15 @@ def labels(path: Path, values: Sequence[int] | np.ndarray, mode: str = "L", size
     return path
 
 
+def enlarge(root: Path, factor: int = 8) -> Path:
+    """Blow every picture below ``root`` up, for networks that take nothing smaller than their stride."""
+    for file in [path for path in root.rglob("*") if path.suffix in (".png", ".jpg")]:
+        with Image.open(file) as picture:
+            larger = picture.resize((factor * picture.width, factor * picture.height), Image.Resampling.NEAREST)
+        larger.save(file)
+    return root
+
+
 def camvid_root(root: Path) -> Path:
     for split, names in {"train": ("0016E5_1", "0001TP_2"), "val": ("0016E5_9",), "test": ("Seq05VD_3",)}.items():
         for seed, name in enumerate(names):

@@ -134,6 +134,7 @@ def test_corrupt_images_are_skipped_counted_and_reported_on_request(tmp_path):
     for seed in range(2):
         layouts.photo(root / "train" / f"more{seed}.png", seed=seed)
         layouts.labels(root / "trainannot" / f"more{seed}.png", range(12))
+    layouts.enlarge(root)
     (root / "train" / "0001TP_2.png").write_bytes(b"\x89PNG\r\n\x1a\nand then nothing")
     ended = train(*CAMVID, f"dataset.root={root}", "data.on_error=skip", "epochs=1", "hydra.run.dir=run")
     assert ended.code == 0, ended.err

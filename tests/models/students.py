@@ -10,11 +10,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from segdistill import build
+from segdistill.catalogue import names_of
 from segdistill.conf_dir import conf_dir
 from segdistill.models.network import SegModel
 
 FACTS = Path(__file__).parents[1] / "assets" / "students"
-STUDENTS = sorted(file.stem for file in (conf_dir() / "student").glob("*.yaml") if not file.stem.startswith("_"))
+STUDENTS = names_of("student")
 
 
 @functools.cache

@@ -69,6 +69,73 @@ def test_all_that_does_not_fit_is_listed_and_nothing_is_loaded():
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
+def renamed():
+    """The tensors under the names of another tool, with something that the network has no place for."""
+    weights = {f"backbone.{name.replace('.', '_')}": tensor for name, tensor in filled(5).items()}
+    return {**weights, "aux.weight": torch.zeros(2)}
+
+
+def test_a_key_map_renames_and_drops():
+    net = network()
+    load_weights(net, renamed(), "file", key_map={r"^backbone\.(\d)_": r"\1.", "^aux": None})
+    assert_filled(net, 5)
+
+
+def test_a_key_map_works_rule_after_rule_and_before_the_prefix():
+    net = network()
+    weights = {f"model.net.{name}": tensor for name, tensor in filled(5).items()}
+    load_weights(net, weights, "file", key_map={"net": "body", r"body\.": ""})
+    assert_filled(net, 5)
+
+
+def test_missing_keys_come_with_what_they_may_be_called_in_the_file_and_rules_that_matched_nothing():
+    with pytest.raises(UserError) as caught:
+        load_weights(network(), renamed(), "file", key_map={"^trunk": "", "^aux": None})
+    message = str(caught.value)
+    assert "0.weight (in the file perhaps backbone.0_weight)" in message
+    assert "1.running_mean (in the file perhaps backbone.1_running_mean)" in message
+    assert "1 in key_map matching nothing: ^trunk" in message
+
+
+@pytest.mark.parametrize(
+    ("key_map", "message"),
+    [
+        ({"(": "x"}, r"key_map '\(': 'x' is no regex with its replacement"),
+        ({"bias": r"\3"}, r"key_map 'bias': .* is no regex with its replacement"),
+        ({"bias": 0.0}, r"key_map 'bias': 0.0 .* as text in quotes"),
+        ({r"weight|bias": "x"}, "gives 0.x, 1.x to more than one tensor"),
+    ],
+)
+def test_an_impossible_key_map_is_refused(key_map, message):
+    with pytest.raises(UserError, match=message):
+        load_weights(network(), filled(1), "file", key_map=key_map)
+
+
+@pytest.mark.parametrize("there", ["of another shape", "missing"])
+def test_what_is_kept_stays_as_initialised(there):
+    net, weights = network(), filled(3)
+    before = net[0].weight.detach().clone()
+    weights["0.weight"] = torch.zeros(7, 3, 1, 1)
+    if there == "missing":
+        del weights["0.weight"]
+    load_weights(net, weights, "file", keep={"0.weight"})
+    assert torch.equal(net[0].weight, before)
+    assert net[0].bias.eq(3).all()
+
+
+def test_what_is_kept_does_not_hinder_a_prefix():
+    net, weights = network(), {f"module.{name}": tensor for name, tensor in filled(3).items()}
+    del weights["module.0.weight"]
+    load_weights(net, weights, "file", keep={"0.weight"})
+    assert net[1].weight.eq(3).all()
+
+
+def test_under_a_prefix_too_only_what_is_missing_is_told():
+    weights = {f"module.{name}": tensor for name, tensor in filled(3).items() if name != "0.bias"}
+    with pytest.raises(UserError, match=r"does not fit this network: 1 missing: 0.bias\. Give another"):
+        load_weights(network(), weights, "file", advice="Give another")
+
+
 def test_a_long_list_is_cut_with_its_length():
     with pytest.raises(UserError, match=r"7 missing: 0.weight, 0.bias, .* and 1 more"):
         load_weights(network(), {"x": torch.zeros(1)}, "file")
