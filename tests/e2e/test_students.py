@@ -16,7 +16,7 @@ def test_hybrid_from_a_teacher_of_another_stride_and_width(name):
     channels, stride = facts(name)["taps"]["decoder"]
     different = [
         teacher
-        for teacher in ("fpn_resnet18", "unet_resnet34")
+        for teacher in ("fpn_resnet18", "unet_resnet34", "deeplabv3plus_resnet50")
         if EXPECTED[teacher]["decoder"][0] != channels and EXPECTED[teacher]["decoder"][1] != stride
     ]
     teacher = ["teacher=" + different[0], "teacher.network.encoder_weights=null"]
