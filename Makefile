@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-slow test-matrix test-gpu lint types format clean
+.PHONY: setup demo test test-slow test-matrix test-gpu lint types format tables clean
 
 setup: $(VENV)/.ready
 
@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/python train.py -m kd=none,hybrid
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -40,6 +40,9 @@ types: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+tables: setup
+	$(BIN)/python -m tests.tables
 
 clean:
 	rm -rf $(VENV)
