@@ -1,7 +1,7 @@
 """From the config to objects. After this no class sees a config."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,17 @@ def seg_model(cfg: DictConfig) -> SegModel:
         scale=cfg.scale,
         channel_order=cfg.channel_order,
         divisor=cfg.get("divisor", 1),
+        attention=dict(_blocks(cfg.get("attention") or {})),
     )
+
+
+def _blocks(node: Any, place: str = "") -> Iterator[tuple[str, Callable[[int], nn.Module]]]:
+    """Places and what makes their blocks; a path such as ``fusion.spread`` is nested in the config."""
+    if "_target_" in node:
+        yield place, instantiate(node)
+        return
+    for name, inner in node.items():
+        yield from _blocks(inner, f"{place}.{name}" if place else str(name))
 
 
 def student(cfg: DictConfig) -> SegModel:

@@ -2,7 +2,7 @@
 
 import copy
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segdistill.errors import UserError
+from segdistill.models.attention.placing import place_blocks
 from segdistill.models.output import SegOutput
 
 
@@ -21,8 +22,8 @@ class SegModel(nn.Module):
     Call ``record`` before ``torch.compile``: a compiled model does not notice hooks that come later.
 
     Args:
-        network: takes (N, 3, H, W) and returns a tensor of logits, a ``SegOutput``, or a dict whose key ``out`` holds
-            the logits (torchvision; the other tensors are training heads).
+        network: takes (N, 3, H, W) and returns a tensor of logits, a ``SegOutput``, a dict whose key ``out`` holds the
+            logits (torchvision; the other tensors are training heads), or an object with ``logits`` (transformers).
         taps: name -> path of a module inside ``network`` whose output is the map, with an index where the module
             returns a list, e.g. ``{"backbone": "encoder:-1", "decoder": "decoder"}``. ``logits`` always exists.
         mean: per channel, in the network's own channel order.
@@ -31,9 +32,10 @@ class SegModel(nn.Module):
         channel_order: ``rgb`` or ``bgr``.
         divisor: the network gets sizes that this divides: zeros are added on the right and at the bottom after
             normalising, and every map is cropped back to the part that shows the image.
+        attention: tap or path of a module -> what makes the block that is put behind it from a number of channels.
 
     Raises:
-        UserError: for an impossible argument or a tap whose module does not exist.
+        UserError: for an impossible argument, or a tap or a place whose module does not exist.
     """
 
     mean: Tensor
@@ -49,6 +51,7 @@ class SegModel(nn.Module):
         scale: float = 1.0,
         channel_order: str = "rgb",
         divisor: int = 1,
+        attention: Mapping[str, Callable[[int], nn.Module]] | None = None,
     ) -> None:
         super().__init__()
         if channel_order not in ("rgb", "bgr"):
@@ -63,7 +66,12 @@ class SegModel(nn.Module):
         self.divisor = divisor
         self.register_buffer("mean", torch.tensor(list(mean)).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(3, 1, 1), persistent=False)
-        self._taps = {name: _locate(network, name, spec) for name, spec in taps.items()}
+        self._taps = {name: _locate(network, f"tap {name!r}", spec) for name, spec in taps.items()}
+        blocks = attention or {}
+        places = {
+            name: self._taps.get(name) or _locate(network, f"attention.{name}", name, tuple(taps)) for name in blocks
+        }
+        place_blocks(network, blocks, places)
         self._names: tuple[str, ...] = ()
         self._hooks: list[Any] = []
         self._captured: dict[str, Tensor] = {}  # filled by the hooks, emptied by every forward
@@ -144,9 +152,12 @@ class SegModel(nn.Module):
             return output
         if isinstance(output, dict) and "out" in output:
             return SegOutput(output["out"], tuple(v for k, v in output.items() if k != "out") if self.training else ())
+        logits = getattr(output, "logits", None)
+        if isinstance(logits, Tensor):
+            return SegOutput(logits)
         raise UserError(
             f"{type(self.network).__name__} returned a {type(output).__name__}; "
-            "expected a Tensor, a SegOutput, or a dict with the key 'out'"
+            "expected a Tensor, a SegOutput, a dict with the key 'out', or an object with logits"
         )
 
 
@@ -190,19 +201,23 @@ def gmacs(model: nn.Module, size: tuple[int, int]) -> float:
     return float(counter.get_total_flops()) / 2 / 1e9
 
 
-def _locate(network: nn.Module, name: str, spec: str) -> tuple[str, int | None]:
-    """Split ``path:index`` and make sure that the module exists."""
+def _locate(network: nn.Module, what: str, spec: str, taps: Iterable[str] = ()) -> tuple[str, int | None]:
+    """Split ``path:index`` and make sure that the module exists.
+
+    For the message: ``what`` wants it, and could have named one of ``taps`` instead.
+    """
     path, colon, index = spec.partition(":")
-    if name == "logits":
+    if what == "tap 'logits'":
         raise UserError("tap 'logits' always exists and cannot be given a path; choose another name")
     modules = [module for module, _ in network.named_modules() if module]
     if path not in modules:
-        near = difflib.get_close_matches(path, modules, n=5) or [child for child, _ in network.named_children()]
-        raise UserError(f"tap {name!r}: {type(network).__name__} has no module {path!r}; nearest: {', '.join(near)}")
+        near = difflib.get_close_matches(path, [*taps, *modules], n=5) or [*taps, *dict(network.named_children())]
+        known = f"no tap or module {path!r}" if taps else f"no module {path!r}"
+        raise UserError(f"{what}: {type(network).__name__} has {known}; nearest: {', '.join(near)}")
     try:
         return path, int(index) if colon else None
     except ValueError:
-        raise UserError(f"tap {name!r}: {index!r} in {spec!r} is no index; write e.g. {path}:-1") from None
+        raise UserError(f"{what}: {index!r} in {spec!r} is no index; write e.g. {path}:-1") from None
 
 
 def _capture(store: dict[str, Tensor], name: str, index: int | None, module: nn.Module, args: Any, output: Any) -> None:

@@ -69,6 +69,7 @@ def _write_bundle(cfg: DictConfig, folder: RunFolder, network: SegModel) -> None
         "network": build.plain(cfg.student.network),
         **{key: build.plain(cfg.student)[key] for key in BUNDLE_KEYS},
         "divisor": cfg.student.get("divisor", 1),
+        "attention": build.plain(cfg.student.get("attention") or {}),
         "classes": classes,
         "palette": class_colors(build.plain(cfg.dataset.palette), len(classes)).tolist(),
         "dataset": cfg.dataset.name,
