@@ -87,13 +87,17 @@ def _blocks(node: Any, place: str = "") -> Iterator[tuple[str, Callable[[int], n
         yield from _blocks(inner, f"{place}.{name}" if place else str(name))
 
 
-def student(cfg: DictConfig) -> SegModel:
+def student(cfg: DictConfig, sets: Mapping[str, SegmentationSet]) -> SegModel:
     """The student of a run, having seen one image of the training's size.
 
     Raises:
-        UserError: its logits are not the dataset's classes, or the views are smaller than it can take.
+        UserError: its logits are not the dataset's classes, or the views, or the first image of a split, are smaller
+            than it can take.
     """
     model = seg_model(cfg.student)
+    if cfg.data.on_error == "raise":  # else an unreadable first image is no reason to stop
+        for split in sorted(sets.keys() & {"val", "test"}):
+            model.require_size(sets[split].size(0))
     with torch.no_grad():
         given = model.eval()(torch.zeros(1, 3, *augment(cfg).crop)).logits.shape[1]
     model.train()

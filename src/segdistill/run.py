@@ -48,7 +48,7 @@ def run(cfg: DictConfig, path: Path, *, group: str | None = None) -> dict[str, A
     resume_from = open_folder(folder, cfg)
     sets = build.datasets(cfg)
     pl.seed_everything(cfg.seed, verbose=False)
-    student = build.student(cfg)
+    student = build.student(cfg, sets)
     thawing = transfer.finetuning(cfg, student)
     if resume_from is None:
         transfer.load_initial_weights(cfg, student)

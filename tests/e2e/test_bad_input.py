@@ -33,6 +33,36 @@ def test_unknown_option_of_a_group_gets_the_nearest_names():
     refused(run("student=fast_scn"), "student=fast_scn", "nearest: fast_scnn", "bisenetv2")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["student=shuffleseg", "student.network.width=0.3"], ["width=0.3", "do not divide", "multiple of 0.25"]),
+        (["student=mobilenetv3_seg", "student.network.width=0"], ["width=0", "must be above 0", "0.75"]),
+        (["student=enet", "student.network.unpooling=max"], ["unpooling=max", "must be indices", "bilinear"]),
+        (["student=ddrnet23_slim", "dataset.crop=[48,48]"], ["48x48", "stride 64", "at least 64x64"]),
+        (["student=pidnet_s", "dataset.source.size=[60,96]"], ["60x96", "stride 64", "at least 64x64"]),
+    ],
+    ids=lambda value: "-".join(value) if "=" in value[0] else "",
+)
+def test_a_student_s_options_and_least_size(overrides, parts):
+    refused(run("kd=none", *overrides), *parts)
+
+
+def test_weights_of_another_width_are_refused_with_what_differs(tmp_path):
+    from safetensors.torch import save_file
+
+    from segdistill.models.students.fast_scnn import FastSCNN
+    from segdistill.models.students.segnet_light import SegNetLight
+
+    save_file(SegNetLight(9, width=0.25).state_dict(), tmp_path / "narrow.safetensors")
+    weights = f"transfer.weights={tmp_path / 'narrow.safetensors'}"
+    parts = ["of another shape", "encoder.0.0.0.weight (16, 3, 3, 3) -> (8, 3, 3, 3)", "Check student.network (width"]
+    refused(run("student=segnet_light", "student.network.width=0.125", "kd=none", weights), *parts)
+    save_file(FastSCNN(12).state_dict(), tmp_path / "classes.safetensors")
+    weights = f"transfer.weights={tmp_path / 'classes.safetensors'}"
+    refused(run("kd=none", weights), "head.3.weight (12, 128, 1, 1) -> (9, 128, 1, 1)", "transfer.head=new")
+
+
 def test_unknown_group_gets_the_nearest_names():
     refused(run("studnet=fast_scnn"), "studnet", "nearest: student")
 
@@ -123,7 +153,7 @@ def test_image_without_mask(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_corrupt_image_names_the_file(tmp_path, workers):
-    root = layouts.camvid_root(tmp_path / "data")
+    root = layouts.enlarge(layouts.camvid_root(tmp_path / "data"))
     (root / "train" / "0001TP_2.png").write_bytes(b"\x89PNG\r\n\x1a\nand then nothing")
     ended = train(*CAMVID, f"data.num_workers={workers}", f"dataset.root={root}", "epochs=1", "hydra.run.dir=run")
     refused(ended, "0001TP_2.png", "cannot be read", "replace the file")
@@ -148,6 +178,7 @@ def test_corrupt_images_are_skipped_counted_and_reported_on_request(tmp_path):
 def test_label_out_of_range_names_file_value_and_what_is_allowed(tmp_path):
     root = layouts.camvid_root(tmp_path / "data")
     layouts.labels(root / "trainannot" / "0001TP_2.png", [0, 1, 99])
+    layouts.enlarge(root)
     ended = train(*CAMVID, f"dataset.root={root}", "epochs=1", "hydra.run.dir=run")
     refused(ended, "0001TP_2.png", "label 99", "0..10")
 

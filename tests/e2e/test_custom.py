@@ -8,9 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from segdistill import build
-from segdistill.errors import UserError
-from tests.e2e.composing import composed
 from tests.e2e.conftest import TINY, complete, finish, start, train
 
 MY_NET = """
@@ -18,14 +15,16 @@ from torch import nn
 
 
 class Net(nn.Module):
-    def __init__(self, width=8, classes=9, returns="tensor"):
+    def __init__(self, width=8, classes=9, returns="tensor", peek=False):
         super().__init__()
-        self.returns = returns
+        self.returns, self.peek = returns, peek
         self.stem = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1), nn.ReLU())
         self.body = nn.Sequential(nn.Conv2d(width, 2 * width, 3, 2, 1), nn.ReLU())
         self.head, self.aux = nn.Conv2d(2 * width, classes, 1), nn.Conv2d(width, classes, 1)
 
     def forward(self, x):
+        if self.peek and x.max().item() > 1e9:  # what cannot be counted without computing it
+            raise ValueError("hot pixel")
         stem = self.stem(x)
         logits = self.head(self.body(stem))
         if self.returns == "SegOutput":
@@ -116,6 +115,14 @@ def test_taps_can_be_added_one_by_one():
 
 
 def test_a_student_of_another_number_of_classes_is_refused():
-    overrides = [*STUDENT, "+student.network.classes=4"]
-    with pytest.raises(UserError, match=r"student 'custom' has 4 classes, the dataset 9; .*num_classes"):
-        build.student(composed(*overrides))
+    ended = debug(*STUDENT, "+student.network.classes=4", "kd=none")
+    assert ended.code == 2
+    assert "student 'custom' has 4 classes, the dataset 9; " in ended.err
+    assert "'+student.network.num_classes=${num_classes}'" in ended.err
+
+
+def test_a_network_whose_multiply_adds_cannot_be_counted_leaves_a_complete_run():
+    ended = debug(*STUDENT, "+student.network.peek=true", "kd=none")
+    assert ended.code == 0, ended.err
+    assert complete(Path("run")) == []
+    assert json.loads(Path("run/metrics.json").read_text())["student"]["gmacs"] is None

@@ -115,10 +115,11 @@ class SegModel(nn.Module):
         Raises:
             UserError: for an image smaller than the network's deepest stride.
         """
-        self._require_size(image)
+        size = (image.shape[-2], image.shape[-1])
+        if not torch.compiler.is_compiling():
+            self.require_size(size)
         x = image.flip(1) if self.bgr else image
         x = (self.scale * x - self.mean) / self.std
-        size = (image.shape[-2], image.shape[-1])
         padded = (size[0] + -size[0] % self.divisor, size[1] + -size[1] % self.divisor)
         if padded != size:
             x = F.pad(x, (0, padded[1] - size[1], 0, padded[0] - size[0]))
@@ -136,13 +137,16 @@ class SegModel(nn.Module):
             None if output.boundary is None else _crop(output.boundary, size, padded),
         )
 
-    def _require_size(self, image: Tensor) -> None:
-        """Padding lifts small images where there is a divisor; elsewhere the network says how deep it goes."""
+    def require_size(self, size: tuple[int, int]) -> None:
+        """Raise a UserError for images (H, W) that are smaller than the network's deepest stride.
+
+        Padding lifts them where there is a divisor; elsewhere the network says how deep it goes.
+        """
         least = 1 if self.divisor > 1 else int(getattr(self.network, "stride", 1))
-        if min(image.shape[-2:]) < least and not torch.compiler.is_compiling():
+        if min(size) < least:
             raise UserError(
-                f"image of {image.shape[-2]}x{image.shape[-1]}: {type(self.network).__name__} halves it down to stride "
-                f"{least}; give it at least {least}x{least}"
+                f"image of {size[0]}x{size[1]}: {type(self.network).__name__} halves it down to stride {least}; "
+                f"give it at least {least}x{least}"
             )
 
     def _unpack(self, output: Any) -> SegOutput:

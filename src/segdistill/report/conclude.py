@@ -1,5 +1,6 @@
 """The end of a run: bundle, confusion matrices, and last of all ``metrics.json``."""
 
+import logging
 from typing import Any
 
 from omegaconf import DictConfig
@@ -11,6 +12,8 @@ from segdistill.engine.module import DistillModule
 from segdistill.engine.run_folder import METRICS_SCHEMA, RunFolder, write_json
 from segdistill.models.network import SegModel, gmacs, parameter_count
 from segdistill.report.metrics import split_scores, write_bundle, write_per_image
+
+log = logging.getLogger(__name__)
 
 BUNDLE_KEYS = ("taps", "mean", "std", "scale", "channel_order")
 
@@ -45,7 +48,7 @@ def conclude(
         "student": {
             "name": cfg.student.name,
             "parameters": parameter_count(network.network),
-            "gmacs": gmacs(network, module.crop),
+            "gmacs": _gmacs(network, module.crop),
             "gmacs_size": list(module.crop),
         },
         "kd": {name: term["weight"] for name, term in build.plain(cfg.kd.terms).items()},
@@ -60,6 +63,15 @@ def conclude(
         write_json(folder.metrics, metrics)
         folder.status("done", code=0)
     return metrics
+
+
+def _gmacs(network: SegModel, size: tuple[int, int]) -> float | None:
+    """Multiply-adds, or None: a stranger's network may do what cannot be counted without computing it."""
+    try:
+        return gmacs(network, size)
+    except (RuntimeError, NotImplementedError) as error:
+        log.warning("multiply-adds of %s are not counted: %s", type(network.network).__name__, error)
+        return None
 
 
 def _write_bundle(cfg: DictConfig, folder: RunFolder, network: SegModel) -> None:

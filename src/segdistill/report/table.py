@@ -29,7 +29,7 @@ def run_table(metrics: Mapping[str, Any], folder: Path, console: Console) -> Non
         percent(found["miou"]),
         percent(found["pixel_accuracy"]),
         f"{student['parameters']:,}",
-        f"{student['gmacs']:.2f}",
+        "-" if student["gmacs"] is None else f"{student['gmacs']:.2f}",
     )
     console.print(table)
     console.print(_class_table(found["per_class_iou"], ((teacher or {}).get(split) or {}).get("per_class_iou")))

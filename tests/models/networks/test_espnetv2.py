@@ -75,7 +75,13 @@ def test_sizes_that_16_does_not_divide(size):
         assert network(torch.rand(1, 3, *size)).logits.shape[-2:] == tuple(-(-side // 2) for side in size)
 
 
-@pytest.mark.parametrize("s", [0.75, 0.7, 0.0, 1.1])
+@pytest.mark.parametrize("s", [0.75, 0.7, 1.1])
 def test_a_width_that_the_groups_do_not_divide_is_refused(s):
     with pytest.raises(UserError, match=rf"s={s}: .* multiples of 16 .* use 0.5, 1.0, 1.5 or 2.0"):
+        ESPNetv2(5, s)
+
+
+@pytest.mark.parametrize("s", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_width_that_is_no_multiplier_is_refused(s):
+    with pytest.raises(UserError, match=rf"s={s}: .* must be above 0 and finite; use 0.5, 1.0, 1.5 or 2.0"):
         ESPNetv2(5, s)

@@ -62,10 +62,10 @@ class ESPNet(nn.Module):
     """Encoder of ESP blocks down to stride 8 that sees the image again at strides 2 and 4; a decoder of class scores.
 
     With p = 2 and q = 8 363 462 parameters at 19 classes, 353 437 at 11 (paper: 0.36 M, for 20). This is the network
-    that the authors train, whose last 3x3 convolution reads 19 + classes channels; the one in their folder of trained
-    weights reads 16 + classes, without the image, and neither counts nor fits the same. They train the encoder first,
-    with a classifier at stride 8; here all is trained at once. MACs: 4.67 G at 512x1024, but 4.78 G for their 20
-    classes, as the decoder is as wide as the classes are many; 1.31 G for 11 at 360x480.
+    that the authors train, whose last 3x3 convolution reads 19 + classes channels. The one that their test script fills
+    with the weights they publish is another: 16 + classes there, without the image (362 949), so those do not fit here.
+    They train the encoder first, with a classifier at stride 8; here all is trained at once. MACs: 4.67 G at 512x1024,
+    but 4.78 G for their 20 classes, as the decoder is as wide as the classes are many; 1.31 G for 11 at 360x480.
 
     Modules to tap (channels @ stride): ``join2`` (19 @ 2), ``stage4`` (64 @ 4), ``join4`` (131 @ 4), ``stage8`` (128 @
     8), ``join8`` (256 @ 8), ``decoder4`` (classes @ 4), ``decoder2`` (classes @ 2).

@@ -131,10 +131,12 @@ class _Join(nn.Module):
 
 def _widths(s: float) -> tuple[int, int, int, int]:
     """Channels at strides 2, 4, 8 and 16."""
+    if not 0 < s < math.inf:
+        raise UserError(f"s={s}: the multiplier of the channels must be above 0 and finite; use 0.5, 1.0, 1.5 or 2.0")
     first = min(32, int(32 * s))
     rest = [int(channels * s) for channels in (64, 128, 256)]
     grown = rest[0] - first
-    if s <= 0 or 64 * s != rest[0] or first % BRANCHES or grown % BRANCHES**2 or rest[0] % BRANCHES**2:
+    if 64 * s != rest[0] or first % BRANCHES or grown % BRANCHES**2 or rest[0] % BRANCHES**2:
         raise UserError(
             f"s={s}: 64 s, and that less the {first} channels at stride 2, must be multiples of {BRANCHES**2} for "
             "the groups to come out even; use 0.5, 1.0, 1.5 or 2.0"
@@ -162,7 +164,7 @@ class ESPNetv2(nn.Module):
         s: multiplies the channels, but stride 2 has never more than 32.
 
     Raises:
-        UserError: for an ``s`` whose channels do not divide into the groups.
+        UserError: for an ``s`` of 0 or less, or one whose channels do not divide into the groups.
     """
 
     stride = 16
