@@ -8,6 +8,9 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 
+from segdistill.catalogue import names_of
+from tests import tables
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -48,6 +51,22 @@ def test_every_command_composes(line):
         assert compose("train", overrides=overrides).student.name
 
 
+def test_tables_of_networks_are_what_the_command_prints():
+    for page in tables.PAGES:
+        assert tables.TABLE.search(page.read_text())
+    assert [page.name for page, _ in tables.stale()] == [], "run: make tables"
+    for page, kind in zip(tables.PAGES, ("student", "teacher"), strict=True):
+        listed = re.findall(rf"^\| `(\w+)` \| {kind} \| [\d.]+ ", page.read_text(), re.M)
+        assert sorted(listed) == names_of(kind)
+
+
 @pytest.mark.parametrize("path", re.findall(r"\]\(((?!http)[^)]+)\)", README))
 def test_links_lead_somewhere(path):
-    assert (ROOT / path).exists()
+    page, _, anchor = path.partition("#")
+    text = (ROOT / page).read_text() if anchor else ""
+    titles = [
+        re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-")
+        for line in re.findall(r"^#+ .*", text, re.M)
+    ]
+    assert (ROOT / page).exists()
+    assert not anchor or anchor in titles
