@@ -80,7 +80,8 @@ def class_tensors(cfg: DictConfig, student: SegModel) -> frozenset[str]:
     Raises:
         UserError: none does, so there is no head to renew.
     """
-    wider = OmegaConf.merge(cfg, {"num_classes": cfg.num_classes + 1})
+    # far more classes, not one more: ESPNetv2's decoder widens with every second class, up to a limit
+    wider = OmegaConf.merge(cfg, {"num_classes": 2 * cfg.num_classes + 1})
     assert isinstance(wider, DictConfig)
     with torch.random.fork_rng(devices=[]):
         other = build.seg_model(wider.student).network.state_dict()

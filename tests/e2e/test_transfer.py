@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from segdistill import build, teacher_source
+from segdistill import build, teacher_source, transfer
 from tests.data import layouts
 from tests.e2e.composing import composed
 from tests.e2e.conftest import TINY, train
@@ -38,6 +38,13 @@ def test_an_encoder_goes_over_to_other_classes_and_stays_frozen(source, camvid):
     assert [name for name in encoder if not torch.equal(found[name], source[name])] == []
     assert found["head.3.weight"].shape[0] == 11
     assert not torch.equal(found["fusion.detail.0.weight"], source["fusion.detail.0.weight"])
+
+
+def test_what_widens_with_every_second_class_belongs_to_the_head():
+    cfg = composed("student=espnetv2", "num_classes=12")
+    found = transfer.class_tensors(cfg, build.seg_model(cfg.student))
+    assert {"head.tail.weight", "pyramid8.project.0.weight"} <= found
+    assert not any(name.startswith(("stage", "down")) for name in found)
 
 
 def test_another_number_of_classes_names_the_way_on(source, camvid):
