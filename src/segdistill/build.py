@@ -80,6 +80,8 @@ def seg_model(cfg: DictConfig) -> SegModel:
 
 def _blocks(node: Any, place: str = "") -> Iterator[tuple[str, Callable[[int], nn.Module]]]:
     """Places and what makes their blocks; a path such as ``fusion.spread`` is nested in the config."""
+    if node is None:  # a place that is switched off
+        return
     if "_target_" in node:
         yield place, instantiate(node)
         return

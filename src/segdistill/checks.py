@@ -149,6 +149,8 @@ def _classes(cfg: DictConfig) -> Iterator[str]:
 
 
 def _taps(cfg: DictConfig) -> Iterator[str]:
+    if "attention" in cfg:
+        yield "attention=...: say where the block goes, e.g. +attention@student.attention.decoder=cbam"
     if cfg.kd.terms and cfg.teacher is None:
         yield f"kd has terms ({', '.join(cfg.kd.terms)}) but there is no teacher; choose one, or kd=none"
         return

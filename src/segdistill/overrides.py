@@ -28,6 +28,10 @@ def check_overrides(overrides: Sequence[str], config_name: str = "train") -> lis
         groups = [one for one in parsed if _is_group(loader, one)]
         errors = [message for one in groups for message in _bad_options(loader, one)]
         good = [one for one in groups if not _bad_options(loader, one)]
+        placed = [one for one in good if one.package and one.is_add()]
+        rest = [one for one in good if one not in placed]
+        bases = list(_compositions(loader, config_name, rest)) if placed else []
+        errors += [message for one in placed for message in _misplaced(bases[0], one)]
         keys = [one for one in parsed if not _is_group(loader, one) and not _is_free(one)]
         configs = list(_compositions(loader, config_name, good)) if keys else []
     GlobalHydra.instance().clear()
@@ -36,6 +40,13 @@ def check_overrides(overrides: Sequence[str], config_name: str = "train") -> lis
         if not any(_exists(config, name) for config in configs):
             errors.append(_unknown_key(configs[0], name, one.input_line or name))
     return errors
+
+
+def _misplaced(config: DictConfig, one: Override) -> Iterator[str]:
+    """A group that is added somewhere: the first two parts of the place must exist, or nothing would read it."""
+    prefix = ".".join((one.package or "").split(".")[:2])
+    if not _exists(config, prefix):
+        yield _unknown_key(config, prefix, one.input_line or prefix)
 
 
 def _is_free(one: Override) -> bool:

@@ -47,6 +47,8 @@ def test_a_sweep_over_blocks():
     ("override", "message"),
     [
         ("+attention@student.attention.decoder=cbm", "attention=cbm: there is no such attention, nearest: cbam"),
+        ("+attention@student.attntion.decoder=cbam", "student has no key 'attntion', nearest: attention"),
+        ("+attention=cbam", "attention=...: say where the block goes"),
         ("+attention@student.attention.decodr=cbam", "has no tap or module 'decodr'; nearest: decoder"),
     ],
 )

@@ -89,6 +89,17 @@ def test_exports(name):
         torch.testing.assert_close(torch.export.export(block, (x,)).module()(x), block(x))
 
 
+@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_finite_in_half_precision_for_large_features(name, dtype):
+    block = instantiate(BLOCKS[name])(128)
+    for parameter in block.parameters():  # dual's factors start at 0, which would hide what they scale
+        parameter.data += 0.01
+    x = 6 * torch.randn(1, 128, 45, 60, generator=torch.Generator().manual_seed(0)).abs().to(dtype)
+    with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
+        assert block(x).isfinite().all()
+
+
 def sigmoid(value):
     return 1 / (1 + math.exp(-value))
 

@@ -107,3 +107,19 @@ def test_places_that_do_not_exist_or_do_not_run(place, message):
 def test_an_output_that_is_no_map():
     with pytest.raises(UserError, match=r"attention.backbone: the module returns a tuple; a block needs a map"):
         model(Several(), {}, backbone=SE)
+
+
+def test_names_that_are_taken():
+    network = tiny.Net()
+    network.attention = nn.Identity()
+    with pytest.raises(UserError, match="Net has an `attention` of its own"):
+        model(network, low=SE)
+    with pytest.raises(UserError, match=r"low\.0, low_0: two of these get the same name"):
+        model(taps={"low_0": "low"}, **{"low.0": SE, "low_0": SE})
+
+
+def test_a_block_draws_nothing_from_what_is_built_afterwards():
+    model()
+    expected = torch.rand(3)
+    model(low=SE)
+    assert torch.equal(torch.rand(3), expected)

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segdistill.losses.labels import at_least_float32, full_precision
 from segdistill.models.attention.reduction import reduced
 
 
@@ -32,8 +33,10 @@ class DualAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Add to (N, C, H, W) what alike positions and alike channels hold."""
         query, key, value = (conv(x).flatten(2).transpose(1, 2) for conv in (self.query, self.key, self.value))
-        positions = F.scaled_dot_product_attention(query, key, value, scale=1.0).transpose(1, 2).reshape(x.shape)
-        flat = x.flatten(2)
-        energy = flat @ flat.transpose(1, 2)  # (N, C, C)
-        channels = ((energy.amax(dim=-1, keepdim=True) - energy).softmax(dim=-1) @ flat).reshape(x.shape)
-        return x + self.alpha * positions + self.beta * channels
+        with full_precision(x):  # products that nothing scales down overflow in half precision
+            query, key, value, flat = (at_least_float32(t) for t in (query, key, value, x.flatten(2)))
+            positions = F.scaled_dot_product_attention(query, key, value, scale=1.0).transpose(1, 2)
+            energy = flat @ flat.transpose(1, 2)  # (N, C, C)
+            channels = (energy.amax(dim=-1, keepdim=True) - energy).softmax(dim=-1) @ flat
+            added = self.alpha * positions + self.beta * channels
+        return x + added.reshape(x.shape).to(x.dtype)

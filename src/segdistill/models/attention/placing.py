@@ -27,13 +27,19 @@ def place_blocks(
         places: name -> where.
 
     Raises:
-        UserError: the output there is no (N, C, h, w) map.
+        UserError: the output there is no (N, C, h, w) map, or a name is taken.
     """
     if not blocks:
         return
+    if hasattr(network, "attention"):
+        raise UserError(f"{type(network).__name__} has an `attention` of its own, where blocks are kept; rename that")
+    keys = {name: name.replace(".", "_") for name in blocks}
+    if len(set(keys.values())) < len(keys):
+        raise UserError(f"attention at {', '.join(keys)}: two of these get the same name; take a tap for one of them")
     channels = _channels(network, {name: places[name] for name in blocks})
-    made = {name: block(channels[name]) for name, block in blocks.items()}
-    network.attention = nn.ModuleDict({name.replace(".", "_"): block for name, block in made.items()})
+    with torch.random.fork_rng(devices=[]):  # what is built afterwards starts alike, whatever the block
+        made = {name: block(channels[name]) for name, block in blocks.items()}
+    network.attention = nn.ModuleDict({keys[name]: block for name, block in made.items()})
     for name, block in made.items():
         path, index = places[name]
         # a partial, not a closure: copying the network then copies the link to the block too
