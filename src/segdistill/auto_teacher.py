@@ -70,6 +70,8 @@ def _key(job: DictConfig) -> str:
     """A hash of what makes a teacher the same teacher."""
     parts = {key: build.plain(job[key]) for key in ("dataset", "student", "loss", "optimizer", "scheduler", "augment")}
     parts |= {"seed": job.seed, "epochs": job.epochs, "batch_size": job.data.batch_size, "ema": job.engine.ema_decay}
+    if job.data.held_out is not None:
+        parts["held_out"] = build.plain(job.data.held_out)
     for key in ("epochs", "palette", "root"):  # the run's schedule, colours and where the data lies change nothing
         parts["dataset"].pop(key, None)
     parts["dataset"]["source"].pop("root", None)

@@ -13,6 +13,7 @@ from torch import nn
 
 from segdistill.data.augment import Augment
 from segdistill.data.files import SegmentationSet
+from segdistill.data.held_out import HeldOut
 from segdistill.data.loading import Loading, same_size
 from segdistill.data.sampler import rare_class_weights
 from segdistill.data.statistics import ClassStatistics, class_statistics
@@ -29,8 +30,16 @@ OmegaConf.register_new_resolver("folder_name", lambda text: text.replace("/", "_
 
 
 def datasets(cfg: DictConfig) -> dict[str, SegmentationSet]:
-    """The splits by name; a set without labelled test images has no ``test``."""
-    return {split: instantiate(cfg.dataset.source, split=split) for split in cfg.dataset.splits}
+    """The splits by name; a set without labelled test images has no ``test``.
+
+    With ``data.held_out`` validation is on blocks of the training images, and the dataset's own ``val`` is not read.
+    """
+    held_out = None if cfg.data.held_out is None else HeldOut(**cfg.data.held_out)
+    splits = [split for split in cfg.dataset.splits if not (held_out and split == "val")]
+    sets: dict[str, SegmentationSet] = {split: instantiate(cfg.dataset.source, split=split) for split in splits}
+    if held_out:
+        sets["train"], sets["val"] = held_out.split(sets["train"])
+    return sets
 
 
 def loading(cfg: DictConfig, *, on_gpu: bool) -> Loading:

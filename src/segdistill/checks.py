@@ -21,6 +21,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.num_workers": (lambda v: v == "auto" or (isinstance(v, int) and v >= 0), "auto or a whole number from 0"),
     "data.where": (lambda v: v in ("auto", "loader", "device"), "auto, loader or device"),
     "data.on_error": (lambda v: v in ("raise", "skip"), "raise or skip"),
+    "data.held_out": (
+        lambda v: v is None or set(v) <= {"share", "block", "gap"},
+        "null, or {share: 0.2, block: 15, gap: 3} or a part of it",
+    ),
     "data.rare_class_temperature": (lambda v: v is None or v > 0, "null or above 0"),
     "augment.crop": (
         lambda v: len(v) == 2 and all(isinstance(x, int) and x >= 32 for x in v),

@@ -8,7 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from segdistill import build
 from tests.e2e import golden
+from tests.e2e.composing import composed
 from tests.e2e.conftest import REPO, TINY, complete, train
 
 KEYS = [
@@ -224,3 +226,14 @@ def test_a_crash_of_ours_in_a_sweep_is_code_1(monkeypatch):
 
 def test_the_script_and_the_verb_are_the_same_function():
     assert "from segdistill.cli import train" in (REPO / "train.py").read_text()
+
+
+def test_validation_on_blocks_held_out_of_the_training_images():
+    held_out = "data.held_out={share: 0.5, block: 2, gap: 0}"
+    sets = build.datasets(composed(held_out))
+    assert [len(sets[split]) for split in ("train", "val", "test")] == [4, 4, 3]
+    ended = train(*TINY, held_out, "kd=none", "epochs=1", "hydra.run.dir=run")
+    assert ended.code == 0, ended.err
+    ended = train(*TINY, "data.held_out={portion: 0.5}", "kd=none")
+    assert ended.code == 2
+    assert "data.held_out={'portion': 0.5}: must be null, or {share: 0.2" in ended.err
