@@ -21,7 +21,8 @@ from torch import Tensor, nn
 import segdistill.threads  # noqa: F401
 from segdistill import build
 from segdistill.catalogue import names_of, network_config
-from segdistill.models.network import SegModel, gmacs
+from segdistill.models.counts import gmacs
+from segdistill.models.network import SegModel
 from segdistill.models.output import SegOutput
 
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 LAUNCHER_PREFIXES = ("SLURM_", "MASTER_", "TORCHELASTIC_")
 # What a teacher's config says of the network, as opposed to where its weights come from.
-NETWORK_KEYS = ("name", "network", "taps", "mean", "std", "scale", "channel_order", "aux_weight", "divisor")
+NETWORK_KEYS = ("name", "network", "taps", "mean", "std", "scale", "channel_order", "aux_weight", "divisor", "resize")
 NO_TRANSFER = {"weights": None, "freeze": "none", "unfreeze": {"by": "never"}, "lr_decay": 1.0, "batch_norm": "train"}
 
 
@@ -53,7 +53,7 @@ def teacher_job(cfg: DictConfig) -> DictConfig:
     job = OmegaConf.create(build.plain(cfg))
     assert isinstance(job, DictConfig)
     job.student = {key: build.plain(cfg.teacher)[key] for key in NETWORK_KEYS}
-    job.teacher, job.kd, job.logger, job.transfer = None, {"terms": {}}, {}, NO_TRANSFER
+    job.teacher, job.kd.terms, job.logger, job.transfer = None, {}, {}, NO_TRANSFER
     for group in ("loss", "optimizer", "scheduler", "augment"):
         job[group] = build.plain(recipe[group])
     job.seed, job.epochs, job.data.batch_size = recipe.seed, recipe.epochs, recipe.batch_size

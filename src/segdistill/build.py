@@ -1,7 +1,7 @@
 """From the config to objects. After this no class sees a config."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from segdistill.data.held_out import HeldOut
 from segdistill.data.loading import Loading, same_size
 from segdistill.data.sampler import rare_class_weights
 from segdistill.data.statistics import ClassStatistics, class_statistics
+from segdistill.engine.balance import Balance, balance
 from segdistill.engine.data_module import DataModule
+from segdistill.engine.masks import PixelMask
 from segdistill.engine.objective import TaskLoss
 from segdistill.engine.schedules import LearningRate, TermSchedule
 from segdistill.engine.terms import TermSpec, named_arguments
@@ -84,7 +86,17 @@ def seg_model(cfg: DictConfig) -> SegModel:
         channel_order=cfg.channel_order,
         divisor=cfg.get("divisor", 1),
         attention=dict(_blocks(cfg.get("attention") or {})),
+        resize=cfg.get("resize", 1.0),
     )
+
+
+def class_map(cfg: DictConfig) -> list[list[int]] | None:
+    """For each class of the dataset the teacher's classes that it is made of; [] where none is given."""
+    given = cfg.teacher.class_map
+    if given is None:
+        return None
+    rows = [given.get(name) for name in cfg.dataset.classes] if isinstance(given, DictConfig) else list(given)
+    return [[] if row is None or row == -1 else [row] if isinstance(row, int) else list(row) for row in rows]
 
 
 def _blocks(node: Any, place: str = "") -> Iterator[tuple[str, Callable[[int], nn.Module]]]:
@@ -151,11 +163,18 @@ def term_specs(cfg: DictConfig) -> dict[str, TermSpec]:
             weight=float(term.weight),
             student=_names(term.student),
             teacher=_names(term.teacher),
-            adapter=term.adapter,
-            schedule=TermSchedule(**term.schedule),
+            adapter=term.get("adapter", "none"),
+            schedule=TermSchedule(**term.get("schedule", {})),
+            mask=PixelMask(**term.get("mask", {})),
         )
         for name, term in cfg.kd.terms.items()
     }
+
+
+def term_balance(cfg: DictConfig, names: Iterable[str]) -> Balance:
+    """What keeps the terms called ``names`` from dominating."""
+    weights = {name: float(cfg.kd.terms[name].weight) for name in names}
+    return balance(cfg.kd.balance, weights, cfg.kd.pull, cfg.kd.measure_every)
 
 
 def _names(taps: Any) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from segdistill import build
 from segdistill.conf_dir import conf_dir
 from segdistill.errors import UserError, mendable
-from segdistill.models.network import SegModel, gmacs, parameter_count, state_bytes
+from segdistill.models.counts import gmacs, parameter_count, state_bytes
+from segdistill.models.network import SegModel
 
 KINDS = ("student", "teacher")
 SORTS = ("kind", "name", "parameters", "gmacs", "stride", "file_mb", "miou")

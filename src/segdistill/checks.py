@@ -10,7 +10,8 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from segdistill.engine.terms import split_tap
+from segdistill import build
+from segdistill.engine.terms import named_arguments, split_tap
 from segdistill.errors import UserError, mendable
 
 # key: (what holds, in words). The test gets the value.
@@ -52,12 +53,26 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "transfer.unfreeze.patience": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
     "transfer.lr_decay": (lambda v: 0 < v <= 1, "above 0 and at most 1"),
     "transfer.batch_norm": (lambda v: v in ("train", "frozen"), "train or frozen"),
+    "kd.balance": (
+        lambda v: v in ("none", "equal_grad", "gradnorm", "uncertainty"),
+        "none, equal_grad, gradnorm or uncertainty",
+    ),
+    "kd.pull": (lambda v: v > 0, "above 0"),
+    "kd.measure_every": (lambda v: isinstance(v, int) and v >= 0, "a whole number of steps from 0"),
+    "student.resize": (lambda v: v > 0, "above 0"),
+    "teacher.resize": (lambda v: v > 0, "above 0"),
     "output": (lambda v: v in ("text", "json"), "text or json"),
 }
 TERM_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "weight": (lambda v: v >= 0, "at least 0"),
     "adapter": (lambda v: v in ("none", "conv1x1"), "none or conv1x1"),
-    "loss.temperature": (lambda v: v > 0, "above 0"),
+    "loss.temperature": (lambda v: isinstance(v, DictConfig) or v > 0, "above 0, or a module of conf/temperature"),
+    "mask.keep": (
+        lambda v: v in ("all", "boundary", "confident_teacher", "wrong_student"),
+        "all, boundary, confident_teacher or wrong_student",
+    ),
+    "mask.radius": (lambda v: isinstance(v, int) and v >= 1, "a whole number of pixels of at least 1"),
+    "mask.confidence": (lambda v: 0 < v < 1, "a probability between 0 and 1"),
     "schedule.warmup": (lambda v: 0 <= v <= 1, "a share of the training in [0, 1]"),
     "schedule.stop_at": (lambda v: 0 < v <= 1, "a share of the training in (0, 1]"),
     "schedule.decay": (lambda v: v in ("none", "linear", "cosine"), "none, linear or cosine"),
@@ -70,6 +85,8 @@ def check_config(cfg: DictConfig) -> None:
     if not errors:
         checks = (_ranges, _targets, _classes, _taps, _files, _devices)
         errors = [message.replace("\n", "\n    ") for check in checks for message in check(cfg)]
+        if not errors:
+            errors = list(_losses(cfg))
     if errors:
         count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
         raise UserError("\n".join([f"{count} in the config:", *(f"  - {message}" for message in errors)]))
@@ -144,17 +161,39 @@ def _classes(cfg: DictConfig) -> Iterator[str]:
         yield f"dataset.palette has {len(cfg.dataset.palette)} colours for {count} classes; give one each, or null"
     if not 2 <= count <= 255:
         yield f"dataset.classes has {count} names; between 2 and 255 are possible (255 marks ignored pixels)"
-    class_map = cfg.teacher.class_map if cfg.teacher else None
-    if class_map is not None and len(class_map) != count:
+    yield from _class_map(cfg)
+
+
+def _class_map(cfg: DictConfig) -> Iterator[str]:
+    """Every class of the dataset has a source among the teacher's."""
+    given, classes = cfg.teacher.class_map if cfg.teacher else None, list(cfg.dataset.classes)
+    if given is None:
+        return
+    if isinstance(given, DictConfig):
+        unknown = [str(name) for name in given if name not in classes]
+        if unknown:
+            yield (
+                f"teacher.class_map names {', '.join(unknown)}, no class of the dataset; it has {', '.join(classes)}"
+            )
+    elif len(given) != len(classes):
         yield (
-            f"teacher.class_map has {len(class_map)} entries for {count} classes; give the teacher's class index for "
-            "each class of the dataset, in its order"
+            f"teacher.class_map has {len(given)} entries for {len(classes)} classes; give the teacher's class index "
+            "for each class of the dataset, in its order"
+        )
+        return
+    without = [name for name, sources in zip(classes, build.class_map(cfg) or [], strict=True) if not sources]
+    if without:
+        yield (
+            f"teacher.class_map gives no source for {', '.join(without)}; name the teacher's class, or several, e.g. "
+            f"{without[0]}: 3 or {without[0]}: [3, 7]"
         )
 
 
 def _taps(cfg: DictConfig) -> Iterator[str]:
     if "attention" in cfg:
         yield "attention=...: say where the block goes, e.g. +attention@student.attention.decoder=cbam"
+    if "temperature" in cfg:
+        yield "temperature=...: say whose it is, e.g. +temperature@kd.terms.pixel_kl.loss.temperature=learned"
     if cfg.kd.terms and cfg.teacher is None:
         yield f"kd has terms ({', '.join(cfg.kd.terms)}) but there is no teacher; choose one, or kd=none"
         return
@@ -171,6 +210,30 @@ def _taps(cfg: DictConfig) -> Iterator[str]:
                         f"kd.terms.{name}.{side}={tap}: {cfg[side].name} has no such tap; it has {there}. Name the "
                         f"module that gives it, +{side}.taps.{bare}=PATH, or take a recipe without it, e.g. kd=logits"
                     )
+
+
+def _losses(cfg: DictConfig) -> Iterator[str]:
+    """Arguments of the losses out of their range, and batches that are too small for a loss."""
+    devices = cfg.trainer.get("devices", 1)
+    batch = cfg.data.batch_size * (devices if isinstance(devices, int) and devices > 0 else 1)
+    for name, term in cfg.kd.terms.items():
+        many = not isinstance(term.student, str)
+        channels = [8] * len(term.student) if many else 8
+        known = {"student_channels": channels, "teacher_channels": channels, "num_classes": 8, "teacher_head": len}
+        try:
+            with torch.random.fork_rng(devices=[]):
+                factory = instantiate(term.loss, _partial_=True)
+                factory(**named_arguments(factory, known))
+        except Exception as error:
+            cause = error.__cause__ if isinstance(error.__cause__, ValueError) else error
+            if isinstance(cause, ValueError):
+                yield f"kd.terms.{name}.loss.{cause}"
+        least = getattr(get_object(term.loss._target_), "least_batch", 1)
+        if batch < least:
+            yield (
+                f"data.batch_size={cfg.data.batch_size}: kd.terms.{name} compares images with each other and needs at "
+                f"least {least} at a time; raise data.batch_size, or leave the term out"
+            )
 
 
 def _files(cfg: DictConfig) -> Iterator[str]:

@@ -19,7 +19,7 @@ from segdistill.engine.loggers import finish
 from segdistill.engine.module import DistillModule
 from segdistill.engine.run_folder import RunFolder, write_text
 from segdistill.engine.teacher import Teacher
-from segdistill.engine.terms import build_terms, describe
+from segdistill.engine.terms import build_terms
 from segdistill.errors import UserError
 from segdistill.models.network import SegModel
 from segdistill.outcome import STATES, explain
@@ -78,13 +78,12 @@ def build_module(
         teachers["main"], facts = build_teacher(cfg, sets, torch.device("cuda" if uses_gpu(cfg) else "cpu"))
     crop = build.augment(cfg).crop
     terms = build_terms(build.term_specs(cfg), student, teachers, crop=crop, num_classes=cfg.num_classes)
-    for line in describe(terms):
-        log.info("term %s", line)
     module = DistillModule(
         student,
         build.task_loss(cfg, sets["train"]),
         terms,
         teachers,
+        build.term_balance(cfg, terms),
         classes=list(cfg.dataset.classes),
         optimizer=instantiate(cfg.optimizer),
         learning_rate=build.learning_rate(cfg),

@@ -31,7 +31,7 @@ ADVICE = (
     "classes there and teacher.class_map, for one whose parts have other names teacher.key_map"
 )
 # What makes other logits from the same tensors: a dilation or a padding as much as a mean.
-SETTINGS = ("network", "mean", "std", "scale", "channel_order", "divisor", "class_map")
+SETTINGS = ("network", "mean", "std", "scale", "channel_order", "divisor", "class_map", "resize")
 
 
 def build_teacher(
@@ -72,7 +72,7 @@ def _load(cfg: DictConfig, source: str | None) -> Teacher:
             key_map=build.plain(cfg.teacher.key_map),
             advice=ADVICE,
         )
-    teacher = Teacher(model, cfg.teacher.name, cfg.teacher.class_map)
+    teacher = Teacher(model, cfg.teacher.name, build.class_map(cfg))
     teacher.check_classes(cfg.num_classes)
     return teacher
 
@@ -128,7 +128,7 @@ def _key(cfg: DictConfig, teacher: Teacher, sets: list[SegmentationSet]) -> str:
     for name, value in sorted(teacher.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
-    facts = {key: build.plain(cfg.teacher)[key] for key in SETTINGS}
+    facts = {key: build.plain(cfg.teacher).get(key) for key in SETTINGS}
     facts["network"].pop("encoder_weights", None)
     told = [facts, build.plain(cfg.dataset.source), list(cfg.dataset.classes), [one.fingerprint() for one in sets]]
     digest.update(json.dumps(told).encode())

@@ -35,7 +35,7 @@ def recorded() -> Iterator[list[dict]]:
 
     def step(module, batch, batch_idx):
         loss = real(module, batch, batch_idx)
-        losses = {name.removeprefix("train/"): float(value) for name, value in module.latest.items()}
+        losses = {name[6:]: float(value) for name, value in module.latest.items() if name.startswith("train/")}
         steps.append({"losses": losses, "index": batch.index.tolist()})
         return loss
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from segdistill import build
 from segdistill.conf_dir import conf_dir
-from segdistill.models.network import parameter_count
+from segdistill.models.counts import parameter_count
 from tests.e2e.composing import composed
 from tests.e2e.conftest import TINY, train
 

@@ -174,7 +174,7 @@ def test_a_checkpoint_holds_student_terms_and_average_and_no_teacher(tmp_path):
     module = tiny.module(ema_decay=0.9)
     fit(module).save_checkpoint(tmp_path / "c.ckpt")
     keys = torch.load(tmp_path / "c.ckpt", weights_only=False)["state_dict"].keys()
-    assert {key.split(".")[0] for key in keys} == {"student", "terms", "ema"}
+    assert {key.split(".")[0] for key in keys} == {"student", "terms", "ema", "balance"}
     assert {"terms.cwd.adapters.0.weight", "student.network.head.weight", "ema.module.network.head.weight"} <= keys
 
 

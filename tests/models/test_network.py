@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from segdistill.errors import UserError
-from segdistill.models.network import SegModel, gmacs, parameter_count
+from segdistill.models.counts import gmacs, parameter_count
+from segdistill.models.network import SegModel
 from segdistill.models.output import SegOutput
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from segdistill.models.network import gmacs, parameter_count
+from segdistill.models.counts import gmacs, parameter_count
 from segdistill.models.output import SegOutput
 from tests.models.students import STUDENTS, at_stride, config, facts, model
 

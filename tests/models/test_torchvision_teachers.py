@@ -8,7 +8,7 @@ from torchvision.models import _api
 
 from segdistill import teacher_source
 from segdistill.errors import UserError
-from segdistill.models.network import parameter_count
+from segdistill.models.counts import parameter_count
 from segdistill.models.teachers.torchvision import torchvision_model
 from segdistill.models.weights import load_weights
 from tests.e2e.composing import composed

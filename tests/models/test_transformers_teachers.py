@@ -10,7 +10,7 @@ import transformers
 
 from segdistill.catalogue import catalogue
 from segdistill.errors import UserError
-from segdistill.models.network import parameter_count
+from segdistill.models.counts import parameter_count
 from segdistill.models.teachers.transformers import ARCHS, transformers_model
 from segdistill.models.teachers.transformers_networks import log_scores
 

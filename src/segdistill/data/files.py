@@ -34,9 +34,10 @@ class SegmentationSet(Protocol):
     ``fingerprint()`` changes when the labels may have changed, and keys what is cached about them.
     """
 
-    names: Sequence[str]
-    groups: Sequence[str]
-
+    @property
+    def names(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def groups(self) -> Sequence[str]: ...  # noqa: D102
     def __len__(self) -> int: ...
     def image(self, index: int) -> Tensor: ...  # noqa: D102
     def mask(self, index: int) -> Tensor: ...  # noqa: D102

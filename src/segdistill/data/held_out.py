@@ -1,7 +1,6 @@
 """A validation set of one's own: blocks of consecutive frames held out of the training set.
 
-Frames of one drive that are seconds apart are nearly copies: single frames drawn at random would be validated on what was
-trained on.
+Frames of one drive that are seconds apart are nearly copies: frames drawn singly would repeat what was trained on.
 """
 
 import hashlib

@@ -1,5 +1,6 @@
 """The whole flow: image -> student and teacher -> losses -> step."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,16 +11,21 @@ from torch.optim import Optimizer
 
 from segdistill.data.augment import adjust_colours, sample_views
 from segdistill.data.loading import Batch
+from segdistill.engine.balance import TASK, Balance
 from segdistill.engine.ema import average_of
 from segdistill.engine.guard import FiniteGuard
 from segdistill.engine.objective import TaskLoss
 from segdistill.engine.optim import build_optimizer, parameter_groups
+from segdistill.engine.preflight import preflight
 from segdistill.engine.schedules import LearningRate
 from segdistill.engine.teacher import Teacher
 from segdistill.engine.terms import Term
 from segdistill.metrics.evaluator import Evaluation, Evaluator, ordered
 from segdistill.metrics.scores import scores
 from segdistill.models.network import SegModel
+from segdistill.models.output import SegOutput
+
+log = logging.getLogger(__name__)
 
 
 class DistillModule(pl.LightningModule):
@@ -30,6 +36,7 @@ class DistillModule(pl.LightningModule):
         task: the loss on labels.
         terms: the recipe's terms by name, built by ``build_terms``; empty for the baseline.
         teachers: frozen networks by name; empty for the baseline.
+        balance: keeps terms from dominating; None leaves their weights as they are and measures nothing.
         classes: names of the dataset's classes.
         optimizer: makes the optimiser from parameter groups.
         learning_rate: its factor over the training.
@@ -46,6 +53,7 @@ class DistillModule(pl.LightningModule):
         task: TaskLoss,
         terms: nn.ModuleDict,
         teachers: Mapping[str, Teacher],
+        balance: Balance | None = None,
         *,
         classes: list[str],
         optimizer: Callable[..., Optimizer],
@@ -60,6 +68,8 @@ class DistillModule(pl.LightningModule):
         super().__init__()
         self.student, self.task = student, task
         self.terms: Mapping[str, Term] = terms  # type: ignore[assignment]  # a ModuleDict of Terms
+        self.balance = balance or Balance(list(terms), measure_every=0)
+        self.told = False  # whether the table of what is compared has been logged
         self.ema = average_of(student, ema_decay) if ema_decay else None
         self._teachers = dict(teachers)  # a plain dict: not registered, so not saved, not optimised, not in DDP
         self.classes, self.crop, self.seed = classes, crop, seed
@@ -88,18 +98,40 @@ class DistillModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step: the sum of the task loss and the weighted terms."""
-        weights = {name: term.weight(self.progress) for name, term in self.terms.items()}
+        weights = {name: term.at(self.progress) for name, term in self.terms.items()}
         active = [name for name in weights if weights[name] or self.trainer.world_size > 1]  # DDP wants every gradient
         student = self.student(batch.image)
         teachers = {name: teacher(batch.image) for name, teacher in self._teachers.items()} if active else {}
-        losses = {"task": self.task(student, batch.mask)}
-        for name in active:
-            losses[f"kd/{name}"] = weights[name] * self.terms[name](student, teachers, batch.mask)
-        loss = losses["loss"] = torch.stack([value.float() for value in losses.values()]).sum()
+        raw = {TASK: self.task(student, batch.mask)}
+        raw |= {name: self.terms[name](student, teachers, batch.mask) for name in active}
+        self.look(raw, weights, student, teachers)
+        losses = self.balance({name: weights.get(name, 1.0) * value for name, value in raw.items()})
+        loss = torch.stack([value.float() for value in losses.values()]).sum()
+        losses = {f"kd/{name}" if name in weights else name: value for name, value in losses.items()} | {"loss": loss}
         self.guard.check(losses, self.global_step)
-        self.latest = {f"train/{name}": value.detach() for name, value in losses.items()}
+        self.latest |= {f"train/{name}": value.detach() for name, value in losses.items()}
         self.log_dict(self.latest, batch_size=len(batch.image), prog_bar=True)
         return loss
+
+    def look(
+        self,
+        raw: Mapping[str, Tensor],
+        weights: Mapping[str, float],
+        student: SegOutput,
+        teachers: Mapping[str, SegOutput],
+    ) -> None:
+        """Now and then, who pulls how hard; once, what the terms compare."""
+        self.latest = {}
+        if self.balance.due(self.global_step) and len(raw) > 1:
+            self.balance.measure(raw, [p for p in self.student.parameters() if p.requires_grad])
+            self.latest = {f"share/{name}": share for name, share in self.balance.shares(weights).items()}
+        if not self.told and teachers:
+            self.told = True
+            factors = dict(zip(weights, self.balance.factors.tolist(), strict=True))
+            effective = {name: weight * factors[name] for name, weight in weights.items()}
+            told = preflight(self.terms, raw, effective, student, teachers)
+            if self.trainer.is_global_zero:
+                log.info("what is distilled, on the first batch:\n%s", told)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch in the confusion matrices."""
@@ -160,7 +192,7 @@ class DistillModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Student and terms share one optimiser and one schedule."""
         self.total_steps = int(self.trainer.estimated_stepping_batches)
-        groups = parameter_groups([self.student, *self.terms.values()], self.depths, self.lr_decay)
+        groups = parameter_groups([self.student, *self.terms.values(), self.balance], self.depths, self.lr_decay)
         optimizer = build_optimizer(self.make_optimizer, groups)
         scheduler = self.learning_rate.scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,6 +1,6 @@
 """A frozen network that gives targets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,22 @@ class Teacher(nn.Module):
     Args:
         model: the network.
         name: for messages and the run folder.
-        class_map: for each class of the dataset, which of the teacher's classes it is; None if they are the same.
+        class_map: for each class of the dataset, which of the teacher's classes it is, or which several of them it is
+            together; None if they are the same.
     """
 
-    def __init__(self, model: SegModel, name: str, class_map: Sequence[int] | None = None) -> None:
+    class_map: Tensor | None  # (dataset's classes, most classes of one) indices; a shorter list repeats its first one
+    counted: Tensor | None  # the same shape: False where an index only repeats
+
+    def __init__(self, model: SegModel, name: str, class_map: Sequence[int | Sequence[int]] | None = None) -> None:
         super().__init__()
         self.model, self.name = model, name
-        self.class_map: Tensor | None
-        self.register_buffer("class_map", None if class_map is None else torch.tensor(list(class_map)))
+        sources = [[one] if isinstance(one, int) else list(one) for one in class_map or ()]
+        most = max(map(len, sources), default=0)
+        indices = [one + one[:1] * (most - len(one)) for one in sources]
+        counted = [[i < len(one) for i in range(most)] for one in sources]
+        self.register_buffer("class_map", torch.tensor(indices) if sources else None)
+        self.register_buffer("counted", torch.tensor(counted) if sources else None)
         self.requires_grad_(False)
         self.train(False)
 
@@ -39,16 +47,38 @@ class Teacher(nn.Module):
         output: SegOutput = self.model(image)
         if self.class_map is None:
             return output
-        logits = output.logits[:, self.class_map]
+        logits = self._in_classes_of_the_dataset(output.logits)
         taps = {name: logits if name == "logits" else tap for name, tap in output.taps.items()}
         return output._replace(logits=logits, taps=taps)
+
+    def _in_classes_of_the_dataset(self, logits: Tensor) -> Tensor:
+        """Logits of merged classes are the logarithm of their summed exponentials: probabilities add up."""
+        if self.class_map is None or self.counted is None:
+            return logits
+        if self.class_map.shape[1] == 1:
+            return logits[:, self.class_map[:, 0]]
+        parts = logits[:, self.class_map]  # (N, classes, most, h, w)
+        return parts.masked_fill(~self.counted[..., None, None], float("-inf")).logsumexp(dim=2)
+
+    def head_after(self, tap: str, image: Tensor) -> Callable[[Tensor], Tensor]:
+        """The frozen function from the map of ``tap`` (N, D, h, w) to logits in the dataset's classes.
+
+        Args:
+            tap: one of the teacher's.
+            image: (1, 3, H, W), for the dry run that finds the module.
+
+        Raises:
+            UserError: no single module of the teacher makes logits of that map.
+        """
+        head = self.model.head_after(tap, image)
+        return lambda features: self._in_classes_of_the_dataset(head(features))
 
     def check_classes(self, num_classes: int) -> None:
         """Raise a UserError if the logits, mapped where there is a map, are not the dataset's classes."""
         with torch.no_grad():
             given = self.model(torch.zeros(1, 3, 64, 64)).logits.shape[1]
         if self.class_map is not None:
-            wrong = [index for index in self.class_map.tolist() if not 0 <= index < given]
+            wrong = [index for index in sorted(set(self.class_map.flatten().tolist())) if not 0 <= index < given]
             if wrong:
                 raise UserError(
                     f"teacher.class_map holds {', '.join(map(str, wrong))}, none of the classes 0..{given - 1} of "

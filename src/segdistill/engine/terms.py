@@ -12,11 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segdistill.engine.masks import PixelMask
 from segdistill.engine.schedules import TermSchedule
 from segdistill.engine.teacher import Teacher
 from segdistill.errors import UserError
 from segdistill.models.network import SegModel
 from segdistill.models.output import SegOutput
+
+RESERVED = ("task", "loss", "balance")
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,13 @@ class TermSpec:
     """What a term's yaml says.
 
     Attributes:
-        loss: makes the loss; is given ``student_channels``, ``teacher_channels`` or ``num_classes`` if it names them.
+        loss: makes the loss; is given ``student_channels``, ``teacher_channels``, ``num_classes`` or ``teacher_head``
+            (the frozen function from the teacher's tap to its logits) if it names them.
         weight: factor on the loss in its own scale (see the loss's docstring).
         student, teacher: tap names; a teacher's tap may be written ``name/tap``.
         adapter: ``conv1x1`` brings the student's channels to the teacher's, ``none`` leaves them.
         schedule: factor on the weight over the training.
+        mask: which pixels it looks at.
     """
 
     loss: Callable[..., nn.Module]
@@ -37,12 +42,18 @@ class TermSpec:
     teacher: tuple[str, ...] = ("logits",)
     adapter: str = "none"
     schedule: TermSchedule = field(default_factory=TermSchedule)
+    mask: PixelMask = field(default_factory=PixelMask)
 
 
 class Term(nn.Module):
-    """One term of a recipe, built for the shapes that a dry run found."""
+    """One term of a recipe, built for the shapes that a dry run found.
 
-    def __init__(self, spec: TermSpec, student: Sequence[Tensor], teacher: Sequence[Tensor], num_classes: int) -> None:
+    ``given`` is what its loss may name beside the channels.
+    """
+
+    def __init__(
+        self, spec: TermSpec, student: Sequence[Tensor], teacher: Sequence[Tensor], given: Mapping[str, Any]
+    ) -> None:
         super().__init__()
         self.spec = spec
         pairs = list(zip(student, teacher, strict=True))
@@ -53,23 +64,31 @@ class Term(nn.Module):
         if len(pairs) == 1:
             known = {name: channels[0] for name, channels in known.items()}
         try:
-            self.loss = spec.loss(**named_arguments(spec.loss, {**known, "num_classes": num_classes}))
+            self.loss = spec.loss(**named_arguments(spec.loss, {**known, **given}))
         except ValueError as error:  # an argument out of its range
             raise UserError(f"{getattr(spec.loss, 'func', spec.loss).__name__}: {error}") from error
         adapts = spec.adapter == "conv1x1"
         sides = [(s.shape[1], t.shape[1]) for s, t in pairs]
         self.adapters = nn.ModuleList(nn.Conv2d(s, t, 1, bias=False) if adapts else nn.Identity() for s, t in sides)
+        self.timed = [module for module in self.loss.modules() if hasattr(module, "at")]  # e.g. a scheduled temperature
 
     def forward(self, student: SegOutput, teachers: Mapping[str, SegOutput], target: Tensor) -> Tensor:
         """The loss in its own scale, without the weight; ``target`` (N, H, W) holds 255 where nothing counts."""
         mine = [adapt(student.taps[name]) for adapt, name in zip(self.adapters, self.spec.student, strict=True)]
         theirs = [_teacher_tap(teachers, name) for name in self.spec.teacher]
         pairs = [same_grid(s, t) for s, t in zip(mine, theirs, strict=True)]
+        target = self.spec.mask(target, student.logits, teachers[split_tap(self.spec.teacher[0])[0]].logits)
         if len(pairs) == 1:
             value: Tensor = self.loss(student=pairs[0][0], teacher=pairs[0][1], target=target)
         else:
             value = self.loss(student=[s for s, _ in pairs], teacher=[t for _, t in pairs], target=target)
         return value
+
+    def at(self, progress: float) -> float:
+        """Tell the loss's schedules where the training is; returns the weight there."""
+        for module in self.timed:
+            module.at(progress)  # type: ignore[operator]  # by name, as for every module with a schedule of its own
+        return self.weight(progress)
 
     def weight(self, progress: float) -> float:
         """The weight at ``progress`` in [0, 1] of the training."""
@@ -123,6 +142,8 @@ def build_terms(
     """
     specs = {name: spec for name, spec in specs.items() if spec.weight != 0}
     for name, spec in specs.items():
+        if name in RESERVED:
+            raise UserError(f"kd.terms.{name}: the losses' sum has a part of that name; call the term something else")
         if len(spec.student) != len(spec.teacher):
             raise UserError(
                 f"kd.terms.{name} has {len(spec.student)} student tap(s) {list(spec.student)} and {len(spec.teacher)} "
@@ -141,25 +162,12 @@ def build_terms(
         mine = student.eval()(image)
         theirs = {name: teacher(image) for name, teacher in teachers.items()}
         student.train(was_training)
-    return nn.ModuleDict(
-        {
-            name: Term(
-                spec,
-                [mine.taps[tap] for tap in spec.student],
-                [_teacher_tap(theirs, tap) for tap in spec.teacher],
-                num_classes,
-            )
-            for name, spec in specs.items()
-        }
-    )
-
-
-def describe(terms: nn.ModuleDict) -> list[str]:
-    """One line a term: weight, taps, adapter parameters."""
-    lines = []
-    for name, term in terms.items():
-        assert isinstance(term, Term)
-        extra = sum(p.numel() for p in term.parameters())
-        taps = ", ".join(f"{s} <- {t}" for s, t in zip(term.spec.student, term.spec.teacher, strict=True))
-        lines.append(f"{name}: weight {term.spec.weight:g}, {taps}, {extra:,} own parameters")
-    return lines
+    terms = {}
+    for name, spec in specs.items():
+        given: dict[str, Any] = {"num_classes": num_classes}
+        if named_arguments(spec.loss, {"teacher_head": None}):
+            teacher_name, tap = split_tap(spec.teacher[0])
+            given["teacher_head"] = teachers[teacher_name].head_after(tap, image)
+        there = [mine.taps[tap] for tap in spec.student], [_teacher_tap(theirs, tap) for tap in spec.teacher]
+        terms[name] = Term(spec, *there, given)
+    return nn.ModuleDict(terms)

@@ -1,7 +1,5 @@
 """A network with its normalisation, its padding and its taps: what students and teachers are to the engine."""
 
-import copy
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -9,11 +7,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from segdistill.errors import UserError
 from segdistill.models.attention.placing import place_blocks
 from segdistill.models.output import SegOutput
+from segdistill.models.taps import capture, crop, keep, locate, note
 
 
 class SegModel(nn.Module):
@@ -33,6 +31,7 @@ class SegModel(nn.Module):
         divisor: the network gets sizes that this divides: zeros are added on the right and at the bottom after
             normalising, and every map is cropped back to the part that shows the image.
         attention: tap or path of a module -> what makes the block that is put behind it from a number of channels.
+        resize: the network sees images at this multiple of their size (bilinear); its maps keep their size there.
 
     Raises:
         UserError: for an impossible argument, or a tap or a place whose module does not exist.
@@ -52,6 +51,7 @@ class SegModel(nn.Module):
         channel_order: str = "rgb",
         divisor: int = 1,
         attention: Mapping[str, Callable[[int], nn.Module]] | None = None,
+        resize: float = 1.0,
     ) -> None:
         super().__init__()
         if channel_order not in ("rgb", "bgr"):
@@ -60,21 +60,26 @@ class SegModel(nn.Module):
             raise UserError(f"mean={list(mean)}, std={list(std)}: need three values each, and std above 0")
         if divisor < 1:
             raise UserError(f"divisor={divisor}: must be 1 (any size) or what height and width must be multiples of")
+        if resize <= 0:
+            raise UserError(
+                f"resize={resize}: must be above 0; 1 shows the network images as they are, 0.5 half as large"
+            )
         self.network = network
-        self.scale = scale
+        self.scale, self.resize = scale, resize
         self.bgr = channel_order == "bgr"
         self.divisor = divisor
         self.register_buffer("mean", torch.tensor(list(mean)).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(3, 1, 1), persistent=False)
-        self._taps = {name: _locate(network, f"tap {name!r}", spec) for name, spec in taps.items()}
+        self._taps = {name: locate(network, f"tap {name!r}", spec) for name, spec in taps.items()}
         blocks = attention or {}
         places = {
-            name: self._taps.get(name) or _locate(network, f"attention.{name}", name, tuple(taps)) for name in blocks
+            name: self._taps.get(name) or locate(network, f"attention.{name}", name, tuple(taps)) for name in blocks
         }
         place_blocks(network, blocks, places)
         self._names: tuple[str, ...] = ()
         self._hooks: list[Any] = []
         self._captured: dict[str, Tensor] = {}  # filled by the hooks, emptied by every forward
+        self._size: list[int] = []  # (H, W) that the network is running on, for the hooks
 
     @property
     def tap_names(self) -> tuple[str, ...]:
@@ -100,7 +105,7 @@ class SegModel(nn.Module):
             if name != "logits":
                 path, index = self._taps[name]
                 # a partial, not a closure: copying the model then copies the link to `_captured` too
-                hook = partial(_capture, self._captured, name, index)
+                hook = partial(capture, self._captured, self._size, name, index)
                 self._hooks.append(self.network.get_submodule(path).register_forward_hook(hook))
 
     def forward(self, image: Tensor) -> SegOutput:
@@ -115,6 +120,8 @@ class SegModel(nn.Module):
         Raises:
             UserError: for an image smaller than the network's deepest stride.
         """
+        if self.resize != 1:
+            image = _resized(image, self.resize)
         size = (image.shape[-2], image.shape[-1])
         if not torch.compiler.is_compiling():
             self.require_size(size)
@@ -124,6 +131,7 @@ class SegModel(nn.Module):
         if padded != size:
             x = F.pad(x, (0, padded[1] - size[1], 0, padded[0] - size[0]))
         self._captured.clear()
+        self._size[:] = padded
         output = self._unpack(self.network(x))
         maps = {"logits": output.logits, **self._captured}
         self._captured.clear()
@@ -131,11 +139,36 @@ class SegModel(nn.Module):
             if name not in maps:
                 raise UserError(f"tap {name!r}: module {self._taps[name][0]!r} did not run; tap one that runs in eval")
         return SegOutput(
-            _crop(output.logits, size, padded),
-            tuple(_crop(head, size, padded) for head in output.aux),
-            {name: _crop(maps[name], size, padded) for name in self._names},
-            None if output.boundary is None else _crop(output.boundary, size, padded),
+            crop(output.logits, size, padded),
+            tuple(crop(head, size, padded) for head in output.aux),
+            {name: crop(maps[name], size, padded) for name in self._names},
+            None if output.boundary is None else crop(output.boundary, size, padded),
         )
+
+    def head_after(self, tap: str, image: Tensor) -> nn.Module:
+        """The module that makes the logits of the map of ``tap``, found by a dry run on ``image`` (1, 3, H, W).
+
+        Raises:
+            UserError: there is none, because more than one module lies between the two.
+        """
+        if tap not in self._taps:
+            raise UserError(f"tap {tap!r} has no teacher's head behind it; name a map, e.g. decoder")
+        path, index = self._taps[tap]
+        seen: dict[str, Any] = {}
+        calls: list[tuple[nn.Module, Tensor, Tensor]] = []
+        hooks = [module.register_forward_hook(partial(note, calls)) for module in self.network.modules()]
+        hooks.append(self.network.get_submodule(path).register_forward_hook(partial(keep, seen, index)))
+        with torch.no_grad():
+            classes = self.eval()(image).logits.shape[1]
+        for hook in hooks:
+            hook.remove()
+        heads = [module for module, given, made in calls if given is seen["map"] and made.shape[1:2] == (classes,)]
+        if not heads:
+            raise UserError(
+                f"{type(self.network).__name__} has no single module that makes its logits of tap {tap!r}; name the "
+                "map that its last layer gets, or leave out the term that uses the teacher's head (kd=crosskd)"
+            )
+        return heads[-1]  # the outermost: hooks of inner modules run first
 
     def require_size(self, size: tuple[int, int]) -> None:
         """Raise a UserError for images (H, W) that are smaller than the network's deepest stride.
@@ -165,81 +198,6 @@ class SegModel(nn.Module):
         )
 
 
-def parameter_count(model: nn.Module) -> int:
-    """Count the parameters that an exported network keeps.
-
-    A network (or any module in it) names the children that only training uses in a class attribute, e.g.
-    ``training_only = ("aux_heads",)``; those are left out.
-    """
-    skipped = _of_training(model)
-    return sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in skipped)
-
-
-def state_bytes(model: nn.Module) -> int:
-    """Bytes of the tensors that an exported network keeps: parameters and saved buffers, as they are."""
-    skipped = _of_training(model)
-    tensors = [value for value in model.state_dict(keep_vars=True).values() if id(value) not in skipped]
-    return sum(value.numel() * value.element_size() for value in tensors)
-
-
-def _of_training(model: nn.Module) -> set[int]:
-    """Ids of the parameters and buffers that only training uses."""
-    return {
-        id(tensor)
-        for module in model.modules()
-        for name in getattr(module, "training_only", ())
-        for part in (module.get_submodule(name),)
-        for tensor in (*part.parameters(), *part.buffers())
-    }
-
-
-def gmacs(model: nn.Module, size: tuple[int, int]) -> float:
-    """Return 10^9 multiply-adds of one image of ``size`` (H, W) in eval: convolutions, matrix products, attention.
-
-    Runs a copy on the meta device, so it computes nothing and leaves the model and the random state alone.
-    """
-    copied = copy.deepcopy(model).to("meta").eval()
-    dtype = next(copied.parameters()).dtype
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        copied(torch.empty(1, 3, *size, device="meta", dtype=dtype))
-    return float(counter.get_total_flops()) / 2 / 1e9
-
-
-def _locate(network: nn.Module, what: str, spec: str, taps: Iterable[str] = ()) -> tuple[str, int | None]:
-    """Split ``path:index`` and make sure that the module exists.
-
-    For the message: ``what`` wants it, and could have named one of ``taps`` instead.
-    """
-    path, colon, index = spec.partition(":")
-    if what == "tap 'logits'":
-        raise UserError("tap 'logits' always exists and cannot be given a path; choose another name")
-    modules = [module for module, _ in network.named_modules() if module]
-    if path not in modules:
-        near = difflib.get_close_matches(path, [*taps, *modules], n=5) or [*taps, *dict(network.named_children())]
-        known = f"no tap or module {path!r}" if taps else f"no module {path!r}"
-        raise UserError(f"{what}: {type(network).__name__} has {known}; nearest: {', '.join(near)}")
-    try:
-        return path, int(index) if colon else None
-    except ValueError:
-        raise UserError(f"{what}: {index!r} in {spec!r} is no index; write e.g. {path}:-1") from None
-
-
-def _capture(store: dict[str, Tensor], name: str, index: int | None, module: nn.Module, args: Any, output: Any) -> None:
-    """Forward hook: keep the map (N, D, h, w) of one tap."""
-    if index is not None and isinstance(output, list | tuple) and -len(output) <= index < len(output):
-        output = output[index]
-    elif index is not None or not isinstance(output, Tensor):
-        kind = f"a {type(output).__name__}" + (f" of {len(output)}" if isinstance(output, list | tuple) else "")
-        fix = "a path takes an index into a list, e.g. encoder:-1, and none where there is no list"
-        raise UserError(f"tap {name!r}: the module returns {kind}, the path has index {index}; {fix}")
-    if output.ndim != 4:
-        raise UserError(f"tap {name!r} has shape {tuple(output.shape)}; need a map (N, D, h, w)")
-    store[name] = output
-
-
-def _crop(x: Tensor, size: tuple[int, int], padded: tuple[int, int]) -> Tensor:
-    """Cut off what only shows padding: ceil(size / stride), where stride = padded / size of the map."""
-    if size == padded:
-        return x
-    height, width = (-(-s * m // p) for s, m, p in zip(size, x.shape[-2:], padded, strict=True))
-    return x[..., :height, :width]
+def _resized(image: Tensor, factor: float) -> Tensor:
+    size = [max(1, round(side * factor)) for side in image.shape[-2:]]
+    return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=factor < 1)

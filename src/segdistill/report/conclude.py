@@ -10,7 +10,8 @@ from segdistill.data.files import SegmentationSet
 from segdistill.data.palette import class_colors
 from segdistill.engine.module import DistillModule
 from segdistill.engine.run_folder import METRICS_SCHEMA, RunFolder, write_json
-from segdistill.models.network import SegModel, gmacs, parameter_count
+from segdistill.models.counts import gmacs, parameter_count
+from segdistill.models.network import SegModel
 from segdistill.report.metrics import split_scores, write_bundle, write_per_image
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ def _write_bundle(cfg: DictConfig, folder: RunFolder, network: SegModel) -> None
         "network": build.plain(cfg.student.network),
         **{key: build.plain(cfg.student)[key] for key in BUNDLE_KEYS},
         "divisor": cfg.student.get("divisor", 1),
+        "resize": cfg.student.get("resize", 1.0),
         "attention": build.plain(cfg.student.get("attention") or {}),
         "classes": classes,
         "palette": class_colors(build.plain(cfg.dataset.palette), len(classes)).tolist(),

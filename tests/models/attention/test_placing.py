@@ -11,7 +11,8 @@ from torch import nn
 from segdistill.errors import UserError
 from segdistill.models.attention.cbam import CBAM
 from segdistill.models.attention.se import SqueezeExcitation
-from segdistill.models.network import SegModel, parameter_count
+from segdistill.models.counts import parameter_count
+from segdistill.models.network import SegModel
 from tests import tiny
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from segdistill.models.network import parameter_count
+from segdistill.models.counts import parameter_count
 from segdistill.models.students.ddrnet23_slim import DDRNet
 from segdistill.models.students.dual_resolution import stage
 from segdistill.models.students.pidnet_s import PIDNet

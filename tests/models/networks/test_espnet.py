@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from segdistill.errors import UserError
-from segdistill.models.network import parameter_count
+from segdistill.models.counts import parameter_count
 from segdistill.models.students.espnet import ESPNet
 from tests.models.students import model
 

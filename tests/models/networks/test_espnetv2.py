@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from segdistill.errors import UserError
-from segdistill.models.network import gmacs, parameter_count
+from segdistill.models.counts import gmacs, parameter_count
 from segdistill.models.students.espnetv2 import ESPNetv2
 
 # sacmehta/EdgeNets, counted: s -> parameters at 19, 11 and 20 classes, GMACs of 20 at 512x1024 and of 11 at 384x480

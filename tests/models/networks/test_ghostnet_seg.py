@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from segdistill.models.network import parameter_count
+from segdistill.models.counts import parameter_count
 from segdistill.models.students.ghostnet_seg import GhostNetSeg
 from tests.models.networks.parity import copy_by_order, give_statistics
 

@@ -6,7 +6,7 @@ import torch
 import torchvision.models
 from torch import nn
 
-from segdistill.models.network import gmacs, parameter_count
+from segdistill.models.counts import gmacs, parameter_count
 from segdistill.models.students.mobilenet_seg import MobileNetSeg, MobileNetV2Seg
 from tests.models.networks.parity import copy_by_order, give_statistics
 

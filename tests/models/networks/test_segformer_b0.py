@@ -8,7 +8,7 @@ from torchvision.ops import StochasticDepth
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from segdistill.errors import UserError
-from segdistill.models.network import gmacs
+from segdistill.models.counts import gmacs
 from segdistill.models.students.segformer_b0 import SegFormer
 from tests.models.networks.parity import give_statistics
 

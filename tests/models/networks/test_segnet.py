@@ -7,7 +7,7 @@ import torch
 from torchvision.models import vgg16_bn
 
 from segdistill.errors import UserError
-from segdistill.models.network import parameter_count
+from segdistill.models.counts import parameter_count
 from segdistill.models.students.segnet import SegNet
 from segdistill.models.students.segnet_light import SegNetLight
 from tests.models.networks.parity import copy_by_order, give_statistics

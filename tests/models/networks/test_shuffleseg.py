@@ -7,7 +7,7 @@ import torchvision.models
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segdistill.models.network import gmacs, parameter_count
+from segdistill.models.counts import gmacs, parameter_count
 from segdistill.models.students.shuffleseg import ShuffleSeg, ShuffleSegV2
 from segdistill.models.students.skipnet import bilinear_deconv
 from tests.models.networks.parity import copy_by_order, give_statistics

@@ -75,7 +75,8 @@ class History(pl.Callback):
         if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
             row |= {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/")}
         self._write([*(self._rows() if self.folder.history.exists() else []), row])
-        losses = " ".join(f"{name.removeprefix('train/')} {value:.3f}" for name, value in means.items())
+        trained = {name.removeprefix("train/"): value for name, value in means.items() if name.startswith("train/")}
+        losses = " ".join(f"{name} {value:.3f}" for name, value in trained.items())
         val = f" val mIoU {100 * row['val/miou']:.1f} %" if "val/miou" in row else ""
         speed = (self.images - self.epoch_images) / max(1e-9, time.monotonic() - self.epoch_began)
         log.info("epoch %d/%s %s%s (%.0f images/s)", row["epoch"] + 1, trainer.max_epochs, losses, val, speed)

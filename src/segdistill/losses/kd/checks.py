@@ -2,7 +2,7 @@
 
 import math
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def checked_temperature(temperature: float) -> float:
@@ -12,6 +12,11 @@ def checked_temperature(temperature: float) -> float:
     return temperature
 
 
+def checked(temperature: float | nn.Module) -> float | nn.Module:
+    """Return ``temperature``, or raise ValueError for a number that is not above 0; modules have checked themselves."""
+    return temperature if isinstance(temperature, nn.Module) else checked_temperature(temperature)
+
+
 def check_shapes(student: Tensor, teacher: Tensor, target: Tensor) -> None:
     """Raise ValueError unless student and teacher are (N, C, h, w) of one shape and target is (N, H, W)."""
     if student.ndim != 4 or student.shape != teacher.shape:
@@ -19,6 +24,22 @@ def check_shapes(student: Tensor, teacher: Tensor, target: Tensor) -> None:
             f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)}: must be equal and (N, C, h, w); "
             "let an adapter (adapter: conv1x1) or a class map align them"
         )
+    check_target(student, target)
+
+
+def check_grids(student: Tensor, teacher: Tensor, target: Tensor) -> None:
+    """The same where the channels may differ: raise ValueError unless N, h and w are equal."""
+    alike = student.ndim == teacher.ndim == 4 and student.shape[0] == teacher.shape[0]
+    if not alike or student.shape[2:] != teacher.shape[2:]:
+        raise ValueError(
+            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)}: must be (N, C, h, w) of one N, h and "
+            "w; resize the larger map"
+        )
+    check_target(student, target)
+
+
+def check_target(student: Tensor, target: Tensor) -> None:
+    """Raise ValueError unless target is (N, H, W) with the student's N."""
     if target.ndim != 3 or target.shape[0] != student.shape[0]:
         raise ValueError(
             f"target {tuple(target.shape)} for student {tuple(student.shape)}: must be (N, H, W) with the same N; "

@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segdistill.ignore import IGNORE
-from segdistill.losses.kd.checks import check_shapes, checked_temperature
+from segdistill.losses.kd.checks import check_shapes, checked
+from segdistill.losses.kd.temperature import Temperature, softening
 from segdistill.losses.labels import at_least_float32, full_precision, labels_at, mean_where
 
 
@@ -27,15 +28,16 @@ class ChannelWise(nn.Module):
     student's channels, so w = lambda * C_t / C_s there.
 
     Args:
-        temperature: tau, above 0. Published: 4 (features and logits), 1 (logits in mmrazor).
+        temperature: tau, above 0, or one that moves or is learned (``temperature.py``). Published: 4 (features and
+            logits), 1 (logits in mmrazor).
 
     Raises:
         ValueError: for a temperature that is not above 0, or shapes that do not match.
     """
 
-    def __init__(self, temperature: float = 4.0) -> None:
+    def __init__(self, temperature: Temperature = 4.0) -> None:
         super().__init__()
-        self.temperature = checked_temperature(temperature)
+        self.temperature = checked(temperature)
 
     def forward(self, *, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         """Compute the loss.
@@ -49,17 +51,27 @@ class ChannelWise(nn.Module):
             Scalar, at least float32; 0 attached to the graph if every position is ignored.
         """
         check_shapes(student, teacher, target)
-        valid = labels_at(target, student.shape[2:]).flatten(1) != IGNORE  # (N, h*w)
-        counted = valid.any(dim=1)  # (N,)
+        valid = labels_at(target, student.shape[2:]) != IGNORE  # (N, h, w)
+        counted = valid.flatten(1).any(dim=1)  # (N,)
         with full_precision(student):
-            log_s = self._log_phi(student, valid, counted)
-            log_t = self._log_phi(teacher.detach(), valid, counted)
+            tau = softening(self.temperature, student, teacher, valid)  # (N, 1, 1, 1)
+            log_s = log_softmax_over(at_least_float32(student) / tau, valid)
+            log_t = log_softmax_over(at_least_float32(teacher.detach()) / tau, valid)
             divergence = (log_t.exp() * (log_t - log_s)).sum(dim=2).mean(dim=1)  # (N,)
-            return self.temperature**2 * mean_where(divergence, counted)
+            return mean_where(tau.flatten().square() * divergence, counted)
 
-    def _log_phi(self, maps: Tensor, valid: Tensor, counted: Tensor) -> Tensor:
-        """Log-probabilities (N, C, h*w) over the valid positions, 0 at the others so that their difference is 0."""
-        # An image without a valid position keeps all of them: a softmax over -inf alone is nan, and so is its gradient.
-        outside = ~(valid | ~counted[:, None])[:, None]  # (N, 1, h*w)
-        scores = (at_least_float32(maps) / self.temperature).flatten(2)
-        return F.log_softmax(scores.masked_fill(outside, float("-inf")), dim=2).masked_fill(outside, 0.0)
+
+def log_softmax_over(scores: Tensor, valid: Tensor) -> Tensor:
+    """Log-probabilities over the valid positions of each map.
+
+    Args:
+        scores: (N, C, h, w), already divided by the temperature.
+        valid: (N, h, w) bool.
+
+    Returns:
+        (N, C, h*w), 0 at the other positions so that a difference of two is 0 there.
+    """
+    valid = valid.flatten(1)
+    # An image without a valid position keeps all of them: a softmax over -inf alone is nan, and so is its gradient.
+    outside = ~(valid | ~valid.any(dim=1)[:, None])[:, None]  # (N, 1, h*w)
+    return F.log_softmax(scores.flatten(2).masked_fill(outside, float("-inf")), dim=2).masked_fill(outside, 0.0)

@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segdistill.ignore import IGNORE
-from segdistill.losses.kd.checks import check_shapes, checked_temperature
+from segdistill.losses.kd.checks import check_shapes, checked
+from segdistill.losses.kd.temperature import Temperature, softening
 from segdistill.losses.labels import at_least_float32, full_precision, labels_at, mean_where
 
 
@@ -24,15 +25,15 @@ class PixelKL(nn.Module):
     (positions of the map).
 
     Args:
-        temperature: tau, above 0. Published: 1 (CIRKD), 4.
+        temperature: tau, above 0, or one that moves or is learned (``temperature.py``). Published: 1 (CIRKD), 4.
 
     Raises:
         ValueError: for a temperature that is not above 0, or shapes that do not match.
     """
 
-    def __init__(self, temperature: float = 1.0) -> None:
+    def __init__(self, temperature: Temperature = 1.0) -> None:
         super().__init__()
-        self.temperature = checked_temperature(temperature)
+        self.temperature = checked(temperature)
 
     def forward(self, *, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         """Compute the loss.
@@ -48,7 +49,8 @@ class PixelKL(nn.Module):
         check_shapes(student, teacher, target)
         valid = labels_at(target, student.shape[2:]) != IGNORE  # (N, h, w)
         with full_precision(student):
-            log_s = F.log_softmax(at_least_float32(student) / self.temperature, dim=1)
-            log_t = F.log_softmax(at_least_float32(teacher.detach()) / self.temperature, dim=1)
-            divergence = (log_t.exp() * (log_t - log_s)).sum(dim=1)  # (N, h, w)
-            return self.temperature**2 * mean_where(divergence, valid)
+            tau = softening(self.temperature, student, teacher, valid)  # (N, 1, 1, 1)
+            log_s = F.log_softmax(at_least_float32(student) / tau, dim=1)
+            log_t = F.log_softmax(at_least_float32(teacher.detach()) / tau, dim=1)
+            divergence = tau[:, 0].square() * (log_t.exp() * (log_t - log_s)).sum(dim=1)  # (N, h, w)
+            return mean_where(divergence, valid)
