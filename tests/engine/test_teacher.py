@@ -58,3 +58,30 @@ def test_another_number_of_classes_is_refused_with_both_numbers():
         tiny.teacher(classes=5).check_classes(3)
     with pytest.raises(UserError, match="has 2 classes"):
         tiny.teacher(classes=5, class_map=[0, 1]).check_classes(3)
+
+
+def test_several_classes_of_the_teacher_make_one_by_adding_their_probabilities():
+    plain, mapped = tiny.teacher(classes=5), tiny.teacher(classes=5, class_map=[[4, 1], 0, [2, 3]])
+    image = torch.rand(2, 3, 16, 16)
+    expected = plain(image).logits.softmax(dim=1)
+    found = mapped(image).logits.softmax(dim=1)
+    torch.testing.assert_close(found[:, 0], expected[:, 4] + expected[:, 1])
+    torch.testing.assert_close(found[:, 1], expected[:, 0])
+    torch.testing.assert_close(found[:, 2], expected[:, 2] + expected[:, 3])
+    mapped.check_classes(3)
+
+
+def test_the_head_behind_a_tap_gives_the_logits():
+    image = torch.rand(2, 3, 16, 24)
+    for class_map in (None, [2, [0, 1]]):
+        teacher = tiny.teacher(class_map=class_map)
+        teacher.model.record(["logits", "deep"])
+        output = teacher(image)
+        assert torch.equal(teacher.head_after("deep", image)(output.taps["deep"]), output.logits)
+
+
+def test_a_tap_that_no_single_module_turns_into_logits_has_no_head():
+    with pytest.raises(UserError, match="no single module that makes its logits of tap 'low'"):
+        tiny.teacher().head_after("low", torch.rand(1, 3, 16, 16))
+    with pytest.raises(UserError, match="'logits' has no teacher's head behind it"):
+        tiny.teacher().head_after("logits", torch.rand(1, 3, 16, 16))

@@ -237,3 +237,32 @@ def test_gmacs_counts_and_disturbs_nothing():
     assert torch.equal(torch.get_rng_state(), state)
     assert all(p.device.type == "cpu" for p in wrapped.parameters())
     assert list(wrapped(torch.rand(1, 3, 8, 8)).taps) == ["deep"]
+
+
+@pytest.mark.parametrize(("resize", "size"), [(0.5, (12, 16)), (2.0, (48, 64)), (1.5, (36, 48))])
+def test_a_network_may_see_the_image_at_another_size(resize, size):
+    sizes = []
+    network = Returns(lambda x: sizes.append(tuple(x.shape[-2:])) or x)
+    image = torch.rand(2, 3, 24, 32)
+    output = SegModel(network, taps={}, **PLAIN, resize=resize)(image)
+    assert sizes == [size]
+    assert output.logits.shape[-2:] == size
+    assert output.logits.mean().item() == pytest.approx(image.mean().item(), abs=0.02)
+
+
+def test_an_impossible_resize_is_refused():
+    with pytest.raises(UserError, match="resize=0: must be above 0"):
+        SegModel(Net(), taps={}, **PLAIN, resize=0)
+
+
+def test_a_tap_of_tokens_is_a_map():
+    network = nn.Sequential(nn.Conv2d(3, 5, 4, 4), nn.Flatten(2), Returns(lambda x: x.transpose(1, 2)), Grid())
+    wrapped = SegModel(network, taps={"x": "2"}, **PLAIN).eval()
+    wrapped.record(["x"])
+    output = wrapped(torch.rand(1, 3, 16, 24))
+    assert output.taps["x"].equal(output.logits)
+
+
+class Grid(nn.Module):
+    def forward(self, x):
+        return x.transpose(1, 2).unflatten(2, (4, 6))

@@ -1,10 +1,11 @@
 """Transformers give tokens: from a list of them, or a map with the channels last, to a map."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
 MOST_PREFIX_TOKENS = 8  # class and register tokens, which come first
+STRIDES = (1, 2, 4, 8, 16, 32, 64, 7, 14, 28)  # of tokens; with any other, too many numbers could be grids
 
 
 def as_map(values: Tensor, size: tuple[int, int]) -> Tensor | None:
@@ -32,17 +33,17 @@ def as_map(values: Tensor, size: tuple[int, int]) -> Tensor | None:
 
 
 def _grid(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
-    """(h, w) of ``tokens`` positions at one stride over an image of ``size``."""
-    return next((grid for grid in _grids(size) if grid[0] * grid[1] == tokens), None)
+    """(h, w) of ``tokens`` positions at one of the usual strides over an image of ``size``."""
+    return next((grid for grid in _grids(size, STRIDES) if grid[0] * grid[1] == tokens), None)
 
 
 def _fits(grid: tuple[int, ...], size: tuple[int, int]) -> bool:
-    return any(candidate == tuple(grid) for candidate in _grids(size))
+    return any(candidate == tuple(grid) for candidate in _grids(size, range(1, max(size) + 1)))
 
 
-def _grids(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Grids of every stride, the last row and column kept (rounding up) or dropped."""
+def _grids(size: tuple[int, int], strides: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Grids of each stride, the last row and column kept (rounding up) or dropped."""
     height, width = size
-    for stride in range(1, max(size) + 1):
+    for stride in strides:
         yield -(-height // stride), -(-width // stride)
         yield height // stride, width // stride
