@@ -1,5 +1,6 @@
 """All of a config is checked before anything is built, trained or downloaded; all mistakes come in one message."""
 
+import contextlib
 import difflib
 import inspect
 from collections.abc import Callable, Iterator
@@ -66,7 +67,6 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 TERM_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "weight": (lambda v: v >= 0, "at least 0"),
     "adapter": (lambda v: v in ("none", "conv1x1"), "none or conv1x1"),
-    "loss.temperature": (lambda v: isinstance(v, DictConfig) or v > 0, "above 0, or a module of conf/temperature"),
     "mask.keep": (
         lambda v: v in ("all", "boundary", "confident_teacher", "wrong_student"),
         "all, boundary, confident_teacher or wrong_student",
@@ -83,10 +83,8 @@ def check_config(cfg: DictConfig) -> None:
     """Raise one UserError that lists everything that is wrong with ``cfg``."""
     errors = [f"{key} must be given: {key}=..." for key in _missing(OmegaConf.to_container(cfg, resolve=False))]
     if not errors:
-        checks = (_ranges, _targets, _classes, _taps, _files, _devices)
+        checks = (_ranges, _targets, _classes, _taps, _losses, _files, _devices)
         errors = [message.replace("\n", "\n    ") for check in checks for message in check(cfg)]
-        if not errors:
-            errors = list(_losses(cfg))
     if errors:
         count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
         raise UserError("\n".join([f"{count} in the config:", *(f"  - {message}" for message in errors)]))
@@ -213,27 +211,33 @@ def _taps(cfg: DictConfig) -> Iterator[str]:
 
 
 def _losses(cfg: DictConfig) -> Iterator[str]:
-    """Arguments of the losses out of their range, and batches that are too small for a loss."""
-    devices = cfg.trainer.get("devices", 1)
-    batch = cfg.data.batch_size * (devices if isinstance(devices, int) and devices > 0 else 1)
+    """Arguments of the terms' losses that are out of range, and batches that are too small for a loss."""
+    batch, devices = cfg.data.batch_size, cfg.trainer.get("devices", 1)
     for name, term in cfg.kd.terms.items():
-        many = not isinstance(term.student, str)
-        channels = [8] * len(term.student) if many else 8
-        known = {"student_channels": channels, "teacher_channels": channels, "num_classes": 8, "teacher_head": len}
-        try:
-            with torch.random.fork_rng(devices=[]):
-                factory = instantiate(term.loss, _partial_=True)
-                factory(**named_arguments(factory, known))
-        except Exception as error:
-            cause = error.__cause__ if isinstance(error.__cause__, ValueError) else error
-            if isinstance(cause, ValueError):
-                yield f"kd.terms.{name}.loss.{cause}"
-        least = getattr(get_object(term.loss._target_), "least_batch", 1)
-        if batch < least:
-            yield (
-                f"data.batch_size={cfg.data.batch_size}: kd.terms.{name} compares images with each other and needs at "
-                f"least {least} at a time; raise data.batch_size, or leave the term out"
-            )
+        mistake = _wrong_argument(term)
+        if mistake is not None:
+            yield f"kd.terms.{name}.loss.{mistake}"
+        with contextlib.suppress(Exception):  # what cannot be imported is told by _targets
+            least = getattr(get_object(term.loss._target_), "least_batch", 1)
+            if 1 <= batch * (devices if isinstance(devices, int) and devices > 0 else 1) < least:
+                yield (
+                    f"data.batch_size={batch}: kd.terms.{name} compares images with each other and needs at least "
+                    f"{least} at a time; raise data.batch_size, or leave the term out"
+                )
+
+
+def _wrong_argument(term: DictConfig) -> str | None:
+    """What a term's loss says of its arguments, built for some number of channels."""
+    channels = 8 if isinstance(term.student, str) else [8] * len(term.student)
+    known = {"student_channels": channels, "teacher_channels": channels, "num_classes": 8, "teacher_head": len}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            factory = instantiate(term.loss, _partial_=True)
+            factory(**named_arguments(factory, known))
+    except Exception as error:
+        mistake = error.__cause__ or error  # Hydra wraps what a nested module raises
+        return str(mistake) if isinstance(mistake, ValueError) else None
+    return None
 
 
 def _files(cfg: DictConfig) -> Iterator[str]:

@@ -201,6 +201,46 @@ def test_class_map_that_names_a_class_that_the_teacher_has_not():
     )
 
 
+def test_class_map_by_name_that_leaves_classes_without_a_source_or_names_none():
+    refused(
+        run("teacher.class_map={sky: 0, building: [1, 2], road: null, tram: 3}"),
+        "names tram, no class of the dataset",
+        "gives no source for vegetation, road, pavement, pole, sign, car, person",
+        "vegetation: 3 or vegetation: [3, 7]",
+    )
+
+
+def test_all_mistakes_in_terms_come_in_one_message():
+    refused(
+        run(
+            "kd=[pixel_kl,cwd,spkd,cirkd]",
+            "kd.terms.pixel_kl.loss.temperature=0",
+            "kd.terms.cwd.weight=-1",
+            "kd.terms.cwd.mask.keep=edges",
+            "kd.terms.cirkd.loss.positions=0",
+            "kd.terms.spkd.student=neck",
+            "kd.balance=fair",
+            "data.batch_size=1",
+        ),
+        "7 mistakes",
+        "kd.terms.pixel_kl.loss.temperature=0: must be above 0",
+        "kd.terms.cwd.weight=-1: must be at least 0",
+        "kd.terms.cwd.mask.keep=edges: must be all, boundary, confident_teacher or wrong_student",
+        "kd.terms.cirkd.loss.",
+        "positions=0",
+        "kd.terms.spkd.student=neck: fast_scnn has no such tap",
+        "kd.balance=fair: must be none, equal_grad, gradnorm or uncertainty",
+        "data.batch_size=1: kd.terms.spkd compares images with each other and needs at least 2",
+    )
+
+
+def test_a_method_through_the_head_of_a_teacher_that_has_none_for_this_tap():
+    refused(
+        run("kd=crosskd", "kd.terms.crosskd.teacher=backbone", "teacher.checkpoint=null", "teacher.refuse_below=0"),
+        "no single module that makes its logits of tap 'backbone'",
+    )
+
+
 @pytest.mark.parametrize(("side", "network"), [("student", "fast_scnn"), ("teacher", "fpn_resnet18")])
 def test_tap_that_does_not_exist_lists_those_that_do(side, network):
     refused(

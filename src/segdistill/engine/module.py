@@ -71,6 +71,9 @@ class DistillModule(pl.LightningModule):
         self.balance = balance or Balance(list(terms), measure_every=0)
         self.told = False  # whether the table of what is compared has been logged
         self.ema = average_of(student, ema_decay) if ema_decay else None
+        self._ddp_params_and_buffers_to_ignore = [  # DDP's name: these it need not send before every step
+            f"{path}.{name}" for path, part in self.named_modules() for name in getattr(part, "same_on_every_rank", ())
+        ]
         self._teachers = dict(teachers)  # a plain dict: not registered, so not saved, not optimised, not in DDP
         self.classes, self.crop, self.seed = classes, crop, seed
         self.make_optimizer, self.learning_rate = optimizer, learning_rate

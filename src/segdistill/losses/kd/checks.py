@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 def checked_temperature(temperature: float) -> float:
     """Return ``temperature``, or raise ValueError if it is not a finite number above 0."""
-    if not (temperature > 0 and math.isfinite(temperature)):
+    if not isinstance(temperature, int | float) or not (temperature > 0 and math.isfinite(temperature)):
         raise ValueError(f"temperature={temperature}: must be above 0; 1 keeps the distributions, 4 softens them")
     return temperature
 
