@@ -9,6 +9,7 @@ from torch import nn
 
 from segdistill.data.augment import Augment
 from segdistill.data.loading import Loading
+from segdistill.engine.balance import balance
 from segdistill.engine.data_module import DataModule
 from segdistill.engine.module import DistillModule
 from segdistill.engine.objective import TaskLoss
@@ -92,7 +93,17 @@ SPECS = {
 
 
 def module(
-    *, seed=0, specs=SPECS, ema_decay=None, lr=0.05, learning_rate=None, dropout=0.0, aux=False, crop=CROP, task=None
+    *,
+    seed=0,
+    specs=SPECS,
+    balancing=None,
+    ema_decay=None,
+    lr=0.05,
+    learning_rate=None,
+    dropout=0.0,
+    aux=False,
+    crop=CROP,
+    task=None,
 ):
     """A student with its losses; ``seed`` decides its initial weights and the adapters'."""
     student = model(seed, dropout=dropout, aux=aux)
@@ -105,6 +116,7 @@ def module(
         task or TaskLoss({"ce": CrossEntropy()}, {"ce": 1.0}, 0.4),
         terms,
         teachers,
+        balance(balancing, {name: spec.weight for name, spec in specs.items()}, 1.0, 3) if balancing else None,
         classes=["a", "b", "c"],
         optimizer=functools.partial(torch.optim.SGD, lr=lr, momentum=0.9, weight_decay=1e-3),
         learning_rate=learning_rate or LearningRate(),

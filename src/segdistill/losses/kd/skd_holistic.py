@@ -78,7 +78,7 @@ class Critic(nn.Module):
         layers = [nn.Conv2d(a, b, 4, stride=2, padding=2) for a, b in pairwise(widths)]
         self.layers = nn.ModuleList(spectral_norm(layer) for layer in layers)
         self.attention = Attention(widths[-1])
-        self.score = spectral_norm(nn.Conv2d(widths[-1], 1, 1))
+        self.score = spectral_norm(nn.Conv2d(widths[-1], 1, 1, bias=False))  # a bias leaves a difference
 
     def forward(self, maps: Tensor) -> Tensor:
         """Mean over positions of the last map's scores."""
@@ -94,8 +94,8 @@ class Attention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         inner = max(1, channels // 8)
-        self.query, self.key = (spectral_norm(nn.Conv2d(channels, inner, 1)) for _ in range(2))
-        self.value = spectral_norm(nn.Conv2d(channels, channels, 1))
+        self.query, self.key = (spectral_norm(nn.Conv2d(channels, inner, 1, bias=False)) for _ in range(2))
+        self.value = spectral_norm(nn.Conv2d(channels, channels, 1, bias=False))
         self.factor = nn.Parameter(torch.zeros(1))
 
     def forward(self, maps: Tensor) -> Tensor:
