@@ -22,13 +22,13 @@ def block(language):
 def test_the_example_of_a_loss_obeys_the_contract():
     space = {}
     exec(block("python"), space)
-    term = yaml.safe_load(block("yaml"))["terms"]["feature_mse"]
+    term = yaml.safe_load(block("yaml"))["terms"]["feature_l1"]
     assert term["loss"]["_target_"].rsplit(".", 1)[1] in space
-    assert set(term) == {"loss", "weight", "student", "teacher", "adapter", "schedule"}
-    loss = space["FeatureMSE"]()
+    assert set(term) == {"loss", "weight", "student", "teacher", "adapter"}
+    loss = space["FeatureL1"]()
     maps, target = torch.randn(2, 3, 4, 5, requires_grad=True), torch.full((2, 8, 10), 255)
     assert loss(student=maps, teacher=maps.detach(), target=target.fill_(1)).item() == 0
-    assert loss(student=maps, teacher=maps.detach() + 2, target=target).item() == pytest.approx(4, rel=1e-5)
+    assert loss(student=maps, teacher=maps.detach() + 2, target=target).item() == pytest.approx(2, rel=1e-5)
     nothing = loss(student=maps, teacher=maps.detach() + 2, target=target.fill_(255))
     assert nothing.item() == 0
     assert nothing.requires_grad
@@ -70,3 +70,15 @@ def test_links_lead_somewhere(path):
     ]
     assert (ROOT / page).exists()
     assert not anchor or anchor in titles
+
+
+def test_the_page_of_methods_lists_every_term_with_its_taps_and_weight():
+    from tests.losses.kd.terms import TERMS
+
+    rows = re.findall(
+        r"^\| `(\w+)` \*? ?\| [^|]+ \| ([^|]+) \| [^|]*\| ([\d.]+) \|", (ROOT / "docs/methods.md").read_text(), re.M
+    )
+    listed = {name: (set(taps.strip().split(" and ")), float(weight)) for name, taps, weight in rows}
+    for name, term in TERMS.items():
+        taps = {term.student} if isinstance(term.student, str) else set(term.student)
+        assert listed[name] == (taps, term.weight)

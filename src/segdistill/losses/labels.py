@@ -34,3 +34,11 @@ def full_precision(like: Tensor) -> torch.autocast:
 def mean_where(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of ``values`` where ``mask`` (same shape) holds; 0, attached to the graph, where it holds nowhere."""
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
+
+
+def unit(vectors: Tensor, dim: int) -> Tensor:
+    """``vectors`` at length 1 along ``dim``; those shorter than 1e-4 are divided by that.
+
+    A vector of zeros has the gradient 1 / eps: with the usual eps of 1e-12 one dead pixel would outweigh all others.
+    """
+    return F.normalize(vectors, dim=dim, eps=1e-4)

@@ -61,3 +61,10 @@ def test_twice_the_resolution_gives_a_quarter():
     labels = golden.LABELS.repeat_interleave(2, -1).repeat_interleave(2, -2)
     value = AttentionTransfer()(student=double[0], teacher=double[1], target=labels)
     assert value.item() == pytest.approx(6.546659754166217e-05 / 4, rel=1e-10)
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match=r"\(2, 3, 4, 5\).*\(2, 7, 4, 6\)"):
+        AttentionTransfer()(
+            student=torch.zeros(2, 3, 4, 5), teacher=torch.zeros(2, 7, 4, 6), target=torch.zeros(2, 8, 10).long()
+        )

@@ -37,3 +37,16 @@ def test_infinite_features_under_ignored_pixels_do_not_matter():
     value.backward()
     assert value.item() == pytest.approx(2.062436505137301, rel=1e-10)
     assert student.grad.isfinite().all()
+
+
+def test_worked_out_by_hand():
+    student, teacher = torch.zeros(1, 2, 1, 3), torch.tensor([[[[1.0, 5, 3]], [[2.0, 5, 4]]]])
+    value = FeatureMSE()(student=student, teacher=teacher, target=torch.tensor([[[0, 255, 1]]]))
+    assert value.item() == pytest.approx((1 + 4 + 9 + 16) / 4)
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match=r"\(2, 3, 4, 5\).*\(2, 7, 4, 6\)"):
+        FeatureMSE()(
+            student=torch.zeros(2, 3, 4, 5), teacher=torch.zeros(2, 7, 4, 6), target=torch.zeros(2, 8, 10).long()
+        )

@@ -61,3 +61,26 @@ def test_features_of_zero_have_a_finite_gradient():
     student = torch.zeros(2, 16, 8, 12, dtype=torch.float64, requires_grad=True)
     IntraClassVariation(19)(student=student, teacher=golden.TEACHER_FEATURES, target=golden.LABELS).backward()
     assert student.grad.isfinite().all()
+
+
+def test_a_pixel_alone_in_its_class_is_its_own_centre():
+    labels = torch.arange(6).reshape(1, 2, 3)
+    student, teacher = torch.randn(1, 4, 2, 3), torch.randn(1, 5, 2, 3)
+    value = IntraClassVariation(6)(student=student, teacher=teacher, target=labels)
+    assert value.item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_a_few_pixels_of_zeros_have_a_small_gradient(dtype):
+    student = golden.STUDENT_FEATURES.to(dtype)
+    student[0, :, :4, :6] = 0
+    student.requires_grad_()
+    IntraClassVariation(19)(student=student, teacher=golden.TEACHER_FEATURES, target=golden.LABELS).backward()
+    assert student.grad.abs().max() < 1e3
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match=r"\(2, 3, 4, 5\).*\(2, 7, 4, 6\)"):
+        IntraClassVariation(3)(
+            student=torch.zeros(2, 3, 4, 5), teacher=torch.zeros(2, 7, 4, 6), target=torch.zeros(2, 8, 10).long()
+        )

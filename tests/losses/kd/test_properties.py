@@ -77,6 +77,18 @@ def test_finite_for_extreme_values(name, dtype):
         assert one.grad.isfinite().all()
 
 
+def test_dead_pixels_do_not_outweigh_the_others(name):
+    """Where a student's features are all 0 the gradient is finite and not a million times that of the others."""
+    student = given(name, 2)
+    for one in listed(student):
+        one[:, :, -1, :2] = 0
+        one.requires_grad_()
+    make(name)(student=student, teacher=given(name, 2, seed=1), target=labels(2, 12, 14)).backward()
+    for one in listed(student):
+        dead, others = one.grad[:, :, -1, :2].abs().amax(), one.grad[:, :, -1, 2:].abs().amax()
+        assert dead <= 1e6 * others
+
+
 def test_half_precision_is_raised_before_it_is_used(name):
     student, teacher, target = given(name, 2), given(name, 2, seed=1), labels(2, 12, 14)
     student, teacher = each(student, torch.Tensor.half), each(teacher, torch.Tensor.half)

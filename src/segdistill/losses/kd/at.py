@@ -25,7 +25,7 @@ class AttentionTransfer(nn.Module):
     Converting a published lambda to our weight: w = lambda (10000 in CIRKD at 64x128, 1000 in mdistiller); lambda /
     (h w) is what carries over to another size of the map, e.g. 10000 at 64x128 is 3300 at 45x60.
 
-    Different from the authors' code: ignored positions count nowhere; channels and any sizes may differ.
+    Different from the authors' code: ignored positions count nowhere; the channels may differ.
 
     Raises:
         ValueError: for shapes that do not match.

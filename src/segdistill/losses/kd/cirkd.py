@@ -11,7 +11,7 @@ from segdistill.losses.blocks import sum_in_blocks
 from segdistill.losses.class_means import class_masks, class_means
 from segdistill.losses.kd.checks import check_grids, checked_temperature
 from segdistill.losses.kd.memory_bank import MemoryBank
-from segdistill.losses.labels import at_least_float32, full_precision, labels_at
+from segdistill.losses.labels import at_least_float32, full_precision, labels_at, unit
 from segdistill.losses.ranks import gathered, summed
 
 
@@ -102,11 +102,11 @@ class CrossImage(nn.Module):
             labels = labels_at(target, student.shape[2:])
             small, valid = _pooled(at_least_float32(student), labels != IGNORE, self.positions)
             known, _ = _pooled(at_least_float32(teacher.detach()), labels != IGNORE, self.positions)
-            known = F.normalize(known, dim=1)
+            known = unit(known, 1)
             labels = labels_at(target, small.shape[2:]).masked_fill(~valid, IGNORE)
-            loss = self._batch(_rows(F.normalize(small, dim=1)), _rows(known), valid.flatten(1))
+            loss = self._batch(_rows(unit(small, 1)), _rows(known), valid.flatten(1))
             if self.project is not None:
-                loss = loss + self._memories(F.normalize(self.project(small), dim=1), known, valid)
+                loss = loss + self._memories(unit(self.project(small), 1), known, valid)
             if self.training:
                 self._remember(known, labels)
             return loss
@@ -160,7 +160,7 @@ class CrossImage(nn.Module):
             self.pixels.push(_rows(teacher)[images, chosen], keys > 0)
         if self.regions is not None:
             means, counts = class_means(teacher, labels, self.num_classes)
-            self.regions.push(F.normalize(means, dim=2)[:, :, None], counts[..., None] > 0)
+            self.regions.push(unit(means, 2)[:, :, None], counts[..., None] > 0)
 
 
 def _pooled(features: Tensor, valid: Tensor, positions: int) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,8 @@ from segdistill.losses.kd.temperature import Temperature, softening
 from segdistill.losses.labels import at_least_float32, full_precision, labels_at
 from segdistill.losses.ranks import summed
 
+LEAST = 1e-8  # sum of squares below which values are constant
+
 
 class Correlation(nn.Module):
     r"""One minus Pearson's correlation of the teacher's and the student's class probabilities, by pixel and by class.
@@ -22,7 +24,7 @@ class Correlation(nn.Module):
         y = \mathrm{softmax}_c(z / \tau)
 
     i runs over the valid pixels of the batch (of all ranks), c over the classes. A pixel or class that is constant for
-    the teacher (to 1e-6: probabilities that rounding has made 0 or 1) has nothing to correlate and leaves the mean.
+    the teacher (deviations with a sum of squares below 1e-8) has nothing to correlate and leaves the mean.
 
     Reduction: mean over valid pixels, and over classes, times tau^2.
 
@@ -87,11 +89,10 @@ def _centred(maps: Tensor, valid: Tensor, pixels: Tensor) -> Tensor:
 def _pearson(mine: Tensor, theirs: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Correlation of centred values over ``axes`` (0 for a constant of the student's), and where the teacher's vary."""
     total = summed if 0 in axes else _as_it_is
-    count = max(1, torch.Size([mine.shape[axis] for axis in axes]).numel())
     own, other = (total(x.square().sum(dim=axes)) for x in (mine, theirs))
-    varies = other > 1e-12 * count
-    both = own.clamp(min=1e-30) * other.clamp(min=1e-30)
-    return total((mine * theirs).sum(dim=axes)) / both.sqrt(), varies
+    # The gradient of a correlation is one over the length: that of a constant would be infinite.
+    both = own.clamp(min=LEAST) * other.clamp(min=LEAST)
+    return total((mine * theirs).sum(dim=axes)) / both.sqrt(), other > LEAST
 
 
 def _as_it_is(values: Tensor) -> Tensor:

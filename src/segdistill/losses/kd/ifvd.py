@@ -1,19 +1,18 @@
 """Intra-class feature variation: how near each pixel lies to the centre of its class."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segdistill.ignore import IGNORE
 from segdistill.losses.class_means import class_means
 from segdistill.losses.kd.checks import check_grids
-from segdistill.losses.labels import at_least_float32, full_precision, labels_at, mean_where
+from segdistill.losses.labels import at_least_float32, full_precision, labels_at, mean_where, unit
 
 
 class IntraClassVariation(nn.Module):
     r"""Squared difference of the teacher's and the student's similarity of each pixel to its class's mean.
 
-    Wang et al., "Intra-class Feature Variation Distillation for Semantic Segmentation", ECCV 2020, eq. (1)-(3):
+    Wang et al., "Intra-class Feature Variation Distillation for Semantic Segmentation", ECCV 2020:
 
     .. math:: L = \frac{1}{|V|} \sum_{i \in V} (s^T_i - s^S_i)^2, \quad s_i = \cos(f_i, \mu_{n(i), y_i})
 
@@ -26,7 +25,7 @@ class IntraClassVariation(nn.Module):
     takes the mean over ignored pixels too, which dilutes it by the share of valid ones.
 
     Different from the authors' code: one product with all class means instead of a loop over classes that writes out
-    the mean at every pixel.
+    the mean at every pixel; lengths below 1e-4 count as 1e-4, so a pixel without features has a bounded gradient.
 
     Args:
         num_classes: given by the engine.
@@ -61,6 +60,6 @@ class IntraClassVariation(nn.Module):
         ignored = labels == IGNORE
         features = features.masked_fill(ignored[:, None], 0.0)
         means, _ = class_means(features, labels, self.num_classes)  # (N, K, C)
-        units, centres = F.normalize(features.flatten(2), dim=1), F.normalize(means, dim=2)
-        every = torch.bmm(centres, units)  # (N, K, P)
+        units, centres = unit(features.flatten(2), 1), unit(means, 2)
+        every = torch.einsum("nkc,ncp->nkp", centres, units)
         return every.gather(1, labels.masked_fill(ignored, 0).flatten(1)[:, None])[:, 0]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from segdistill.ignore import IGNORE
 from segdistill.losses.class_means import class_means
 from segdistill.losses.kd.checks import check_grids, checked_temperature
-from segdistill.losses.labels import at_least_float32, full_precision, labels_at
+from segdistill.losses.labels import at_least_float32, full_precision, labels_at, unit
 from segdistill.losses.ranks import summed
 
 
@@ -71,7 +71,7 @@ class ClassPrototype(nn.Module):
         means, counts = class_means(features, labels, self.num_classes)
         pixels = summed(counts.sum(dim=0))  # (K,)
         prototypes = summed((means * counts[..., None]).sum(dim=0)) / pixels.clamp(min=1)[:, None]
-        cosines = torch.einsum("kc,ncp->nkp", F.normalize(prototypes, dim=1), F.normalize(features.flatten(2), dim=1))
+        cosines = torch.einsum("kc,ncp->nkp", unit(prototypes, 1), unit(features.flatten(2), 1))
         absent = (pixels == 0) & (pixels > 0).any()  # with none there, all stay: a softmax over nothing is nan
         scores = (cosines / self.temperature).masked_fill(absent[:, None], float("-inf"))
         return F.log_softmax(scores, dim=1).masked_fill(absent[:, None], float("-inf")), absent

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from segdistill.ignore import IGNORE
 from segdistill.losses.class_means import class_means
 from segdistill.losses.kd.checks import check_grids
-from segdistill.losses.labels import at_least_float32, full_precision, labels_at
+from segdistill.losses.labels import at_least_float32, full_precision, labels_at, unit
 from segdistill.losses.ranks import gathered
 
 
@@ -96,5 +96,5 @@ def _distances(vectors: Tensor, there: Tensor) -> Tensor:
 
 def _angles(vectors: Tensor) -> Tensor:
     """Cosines (B, B, B) at the first vector between the directions to the two others."""
-    directions = F.normalize(vectors[None] - vectors[:, None], dim=2)
+    directions = unit(vectors[None] - vectors[:, None], 2)
     return torch.bmm(directions, directions.transpose(1, 2))

@@ -16,8 +16,7 @@ from segdistill.losses.reversal import reversed_gradient
 class Holistic(nn.Module):
     r"""Difference of a critic's scores of the teacher's and of the student's class-probability maps.
 
-    Liu et al., "Structured Knowledge Distillation for Semantic Segmentation", CVPR 2019, eq. (4), a Wasserstein
-    distance:
+    Liu et al., "Structured Knowledge Distillation for Semantic Segmentation", CVPR 2019, a Wasserstein distance:
 
     .. math:: \min_S \max_D L, \quad L = \frac{1}{|N_V|} \sum_{n \in N_V} D(p^T_n) - D(p^S_n), \quad
         p = \mathrm{softmax}_c(z)
@@ -30,10 +29,10 @@ class Holistic(nn.Module):
 
     Converting a published lambda to our weight: w = lambda (0.1; IFVD 0.001).
 
-    Different from the authors' code, and why: every layer of the critic has spectral norm 1 instead of a gradient
-    penalty, which bounds its slope without second derivatives (theirs is known to become NaN); it takes maps of any
-    size (65x65) and probabilities instead of logits, whose scale alone would give the student away; it does not see the
-    image; it has no BatchNorm and learns at the student's rate (4e-4 in a second optimiser).
+    Different from the authors' code, and why: every layer of the critic has spectral norm 1 instead of WGAN-GP's
+    gradient penalty, which bounds its slope without second derivatives (theirs is known to become NaN); it takes maps
+    of any size (theirs 65x65 only) and probabilities instead of logits, whose scale alone would give the student away;
+    it does not see the image; it has no BatchNorm and learns at the student's rate (4e-4 in a second optimiser).
 
     Args:
         num_classes: given by the engine.
@@ -64,13 +63,19 @@ class Holistic(nn.Module):
         valid = labels_at(target, student.shape[2:]) != IGNORE  # (N, h, w)
         with full_precision(student):
             both = (reversed_gradient(at_least_float32(student)), at_least_float32(teacher.detach()))
-            shown = torch.cat([F.softmax(logits, dim=1) * valid[:, None] for logits in both])
-            mine, theirs = reversed_gradient(self.critic(shown)).flatten(1).mean(dim=1).chunk(2)
+            ignored = ~valid[:, None]
+            # filled before the softmax too: of infinite logits it is nan
+            shown = [F.softmax(logits.masked_fill(ignored, 0.0), dim=1).masked_fill(ignored, 0.0) for logits in both]
+            mine, theirs = reversed_gradient(self.critic(torch.cat(shown))).flatten(1).mean(dim=1).chunk(2)
             return mean_where(theirs - mine, valid.flatten(1).any(dim=1))
 
 
 class Critic(nn.Module):
-    """Scores of maps (N, C, h, w) of any size: (N, 1); each layer can stretch a difference by 1 at most."""
+    """Scores of maps (N, C, h, w) of any size: (N, 1).
+
+    Every layer's matrix has norm 1. A strided one shows each position to 4 windows, so it stretches a difference by 2
+    at most, three of them by 8.
+    """
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -89,7 +94,10 @@ class Critic(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over positions, added with a learned factor that starts at 0 (SAGAN, Zhang et al. 2019)."""
+    """Self-attention over positions, added with a learned factor that starts at 0 (SAGAN, Zhang et al. 2019).
+
+    Theirs is free; the tanh keeps it below 1, or the critic could grow without bound past its spectral norms.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -102,4 +110,4 @@ class Attention(nn.Module):
         """The same shape."""
         query, key, value = (layer(maps).flatten(2).transpose(1, 2) for layer in (self.query, self.key, self.value))
         read = F.scaled_dot_product_attention(query, key, value)
-        return maps + self.factor * read.transpose(1, 2).view_as(maps)
+        return maps + self.factor.tanh() * read.transpose(1, 2).view_as(maps)

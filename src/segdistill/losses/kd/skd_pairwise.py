@@ -13,13 +13,13 @@ from segdistill.losses.labels import at_least_float32, full_precision, labels_at
 class PairWise(nn.Module):
     r"""Squared difference of the teacher's and the student's similarities between the nodes of an image.
 
-    Liu et al., "Structured Knowledge Distillation for Semantic Segmentation", CVPR 2019, eq. (2)-(3):
+    Liu et al., "Structured Knowledge Distillation for Semantic Segmentation", CVPR 2019:
 
     .. math:: L = \frac{1}{|N_V|} \sum_{n \in N_V} \frac{1}{|V_n|^2} \sum_{i,j \in V_n} (a^T_{ij} - a^S_{ij})^2, \quad
         a_{ij} = \frac{f_i \cdot f_j}{|f_i| |f_j|}
 
     A node's f is the maximum over its positions, channel by channel; V_n are the nodes of image n that hold a valid
-    position, and only valid positions enter the maximum.
+    position, and only valid positions enter the maximum. A node of zeros is unlike all, and its gradient is 0.
 
     Reduction: mean over pairs of nodes and over images.
 
@@ -40,7 +40,7 @@ class PairWise(nn.Module):
 
     def __init__(self, node: float = 0.5, block: int = 1024) -> None:
         super().__init__()
-        if not node > 0 or (node >= 1 and node != int(node)) or block < 1:
+        if not node > 0 or (node >= 1 and node % 1) or block < 1:
             raise ValueError(
                 f"node={node}, block={block}: node is a share below 1 or a whole number of positions, block at least 1"
             )
@@ -75,12 +75,11 @@ class PairWise(nn.Module):
 
     def _nodes(self, features: Tensor, valid: Tensor, counted: Tensor) -> Tensor:
         """Vectors of length 1 (N, M, C), 0 for nodes that do not count."""
-        lowest = torch.finfo(features.dtype).min
-        highest = self._pool(features.masked_fill(~valid[:, None], lowest)).flatten(2).transpose(1, 2)
+        highest = self._pool(features.masked_fill(~valid[:, None], float("-inf"))).flatten(2).transpose(1, 2)
         held = highest.masked_fill(~counted[..., None], 0.0)
-        return held / (F.normalize(held, dim=2) * held).sum(dim=2, keepdim=True).add(
-            1e-8
-        )  # the length, without sqrt(0)
+        length = torch.linalg.vector_norm(held, dim=2, keepdim=True)
+        # left alone, the gradient of a node of zeros would be 1e8
+        return torch.where(length > 0, held / (length + 1e-8), 0.0)
 
     def _pool(self, maps: Tensor) -> Tensor:
         kernel = [max(1, int(self.node * side)) if self.node < 1 else int(self.node) for side in maps.shape[2:]]

@@ -3,12 +3,11 @@
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segdistill.ignore import IGNORE
 from segdistill.losses.kd.checks import check_grids
-from segdistill.losses.labels import at_least_float32, full_precision, labels_at
+from segdistill.losses.labels import at_least_float32, full_precision, labels_at, unit
 from segdistill.losses.ranks import gathered
 
 
@@ -60,4 +59,4 @@ def _similarities(features: Tensor, valid: Tensor) -> Tensor:
     """Rows of length 1 (M, M) of the inner products between all ranks' images."""
     rows = gathered(features.masked_fill(~valid[:, None], 0.0).flatten(1))
     rows = rows / rows.detach().abs().amax().clamp(min=1e-12)  # a common factor changes nothing, and nothing overflows
-    return F.normalize(rows @ rows.T, dim=1)
+    return unit(rows @ rows.T, 1)
