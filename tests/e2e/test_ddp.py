@@ -38,7 +38,7 @@ def whole_matrices(folder: Path, split: str) -> np.ndarray:
 
 def test_two_processes_count_a_set_that_two_does_not_divide_as_one_process_does(untrained):
     ended = train(
-        *TINY, *DDP, *untrained, "kd=[pixel_kl,cwd_feature]", "dataset.splits=[train,val]", "hydra.run.dir=run"
+        *TINY, *DDP, *untrained, "kd=[pixel_kl,cwd_feature,cirkd]", "dataset.splits=[train,val]", "hydra.run.dir=run"
     )
     assert ended.code == 0, ended.err
     run = Path("run")

@@ -76,3 +76,12 @@ def test_a_teacher_with_other_classes_by_name():
         "car: [8, 9], person: 11}",
     )  # fmt: skip
     assert ended.code == 0, ended.err
+
+
+def test_tokens_of_a_transformer_are_a_tap():
+    ended = train(
+        *TINY, "kd=fitnet", *TEACHERS["transformer"], "+teacher.taps.tokens=model.segformer.stages.3.layer_norm",
+        "kd.terms.fitnet.teacher=tokens", "kd.terms.fitnet.student=backbone", "trainer=debug", "hydra.run.dir=run",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert "tokens 256x2x2" in ended.err

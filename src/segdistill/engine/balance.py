@@ -27,7 +27,7 @@ class Balance(nn.Module):
     norms: Tensor  # (1 + terms,) the last gradients' norms of the labels and of each term, unweighted
     factors: Tensor  # (terms,) on the terms' weights
 
-    def __init__(self, names: Sequence[str], pull: float = 1.0, measure_every: int = 50) -> None:
+    def __init__(self, names: Sequence[str], pull: float = 1.0, measure_every: int = 100) -> None:
         super().__init__()
         self.names, self.pull, self.measure_every = list(names), pull, measure_every
         self.register_buffer("norms", torch.zeros(1 + len(self.names)))

@@ -104,7 +104,29 @@ def test_a_rare_class_counts_as_much_as_a_common_one():
     assert value.item() == pytest.approx(alone / 2, rel=1e-9)
 
 
-@pytest.mark.parametrize("wrong", [{"edge": -1}, {"body": -1}, {"radius": 0}, {"temperature": 0}])
+@pytest.mark.parametrize("wrong", [float("inf"), float("nan")])
+def test_what_is_not_finite_under_ignored_pixels_reaches_neither_value_nor_gradient(wrong):
+    labels = golden.labels_with_ignore()
+    ignored = (labels == 255)[:, None]
+    student = golden.STUDENT_LOGITS.masked_fill(ignored, wrong).requires_grad_()
+    value = BoundaryPrivileged(19, radius=1)(
+        student=student, teacher=golden.TEACHER_LOGITS.masked_fill(ignored, wrong), target=labels
+    )
+    value.backward()
+    clean = BoundaryPrivileged(19, radius=1)(
+        student=golden.STUDENT_LOGITS, teacher=golden.TEACHER_LOGITS, target=labels
+    )
+    assert value.item() == pytest.approx(clean.item(), rel=1e-12)
+    assert student.grad.isfinite().all()
+
+
+def test_a_radius_of_0_leaves_the_body_alone():
+    pair = {"student": golden.STUDENT_LOGITS, "teacher": golden.TEACHER_LOGITS, "target": golden.LABELS_4X}
+    value = BoundaryPrivileged(19, edge=2.5, body=1.0, radius=0)(**pair)
+    assert value.item() == pytest.approx(ChannelWise(1.0)(**pair).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [{"edge": -1}, {"body": -1}, {"radius": -1}, {"temperature": 0}])
 def test_impossible_arguments(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         BoundaryPrivileged(3, **wrong)

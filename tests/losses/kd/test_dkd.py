@@ -72,6 +72,18 @@ def test_of_two_classes_the_rest_says_nothing():
     assert value.item() == 0
 
 
+@pytest.mark.parametrize("wrong", [float("inf"), float("nan")])
+def test_what_is_not_finite_under_ignored_pixels_reaches_neither_value_nor_gradient(wrong):
+    labels = golden.labels_with_ignore()
+    ignored = (labels == 255)[:, None]
+    student = golden.STUDENT_LOGITS.masked_fill(ignored, wrong).requires_grad_()
+    value = Decoupled()(student=student, teacher=golden.TEACHER_LOGITS.masked_fill(ignored, wrong), target=labels)
+    value.backward()
+    clean = Decoupled()(student=golden.STUDENT_LOGITS, teacher=golden.TEACHER_LOGITS, target=labels)
+    assert value.item() == pytest.approx(clean.item(), rel=1e-12)
+    assert student.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("wrong", [{"alpha": -1}, {"beta": -0.1}, {"temperature": 0}])
 def test_impossible_arguments(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -47,9 +47,18 @@ def test_scale_and_offset_of_the_logits_do_not_matter():
     assert value.item() == pytest.approx(0, abs=1e-12)
 
 
-def test_equal_logits_have_a_finite_value_and_gradient():
-    student = torch.full((1, 4, 2, 2), 3.0, requires_grad=True)
-    value = StandardisedKL()(student=student, teacher=torch.randn(1, 4, 2, 2), target=torch.zeros(1, 2, 2).long())
+@pytest.mark.parametrize("classes", [4, 11, 19, 150])
+@pytest.mark.parametrize("constant", [0.0, 3.3, -123.4])  # the mean of 11 times 3.3 is not 3.3 in float32
+def test_equal_logits_have_a_finite_value_and_no_gradient(classes, constant):
+    student = torch.full((1, classes, 2, 2), constant, requires_grad=True)
+    teacher, target = torch.randn(1, classes, 2, 2), torch.zeros(1, 2, 2).long()
+    value = StandardisedKL()(student=student, teacher=teacher, target=target)
     value.backward()
-    assert value.isfinite()
-    assert student.grad.isfinite().all()
+    even = StandardisedKL()(student=torch.zeros_like(student), teacher=teacher, target=target)
+    assert value.item() == pytest.approx(even.item(), rel=1e-6)
+    assert not student.grad.any()
+
+
+def test_impossible_arguments():
+    with pytest.raises(ValueError, match=r"temperature=0.*above 0"):
+        StandardisedKL(0)

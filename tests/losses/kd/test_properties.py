@@ -142,15 +142,20 @@ def test_gradcheck_with_seeded_masks(name):
     assert torch.autograd.gradcheck(value, given(name, 2, 3, 3, 2).requires_grad_())
 
 
-def test_what_lies_under_ignored_pixels_does_not_matter(name):
+@pytest.mark.parametrize("other", [1e4, torch.inf, torch.nan])
+def test_what_lies_under_ignored_pixels_does_not_matter(name, other):
     student, teacher, target = given(name, 2), given(name, 2, seed=1), labels(2, 12, 14)
     loss = make(name)
     before = loss(student=student, teacher=teacher, target=target)
-    for maps, wrong in ((student, 1e4), (teacher, -1e4)):
+    for maps, wrong in ((student, other), (teacher, -other)):
         for one in listed(maps):
             rows = sum(1 for row in range(one.shape[2]) if row * 12 // one.shape[2] < 4)
             one[:, :, :rows] = wrong
-    assert loss(student=student, teacher=teacher, target=target).item() == pytest.approx(before.item(), rel=1e-12)
+            one.requires_grad_()
+    value = loss(student=student, teacher=teacher, target=target)
+    value.backward()
+    assert value.item() == pytest.approx(before.item(), rel=1e-12)
+    assert all(one.grad.isfinite().all() for one in listed(student))
 
 
 def test_attached_zero_when_all_is_ignored(name):

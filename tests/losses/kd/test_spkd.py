@@ -11,17 +11,11 @@ def slow_spkd(student, teacher, labels):
     images = [i for i in range(len(labels)) if (labels[i] != 255).any()]
     matrices = []
     for maps in (student, teacher):
+        places = [torch.arange(k) for k in maps.shape[1:]]
         rows = [
-            [float(maps[i, c, y, x]) for c in range(maps.shape[1]) for y in range(maps.shape[2])
-             for x in range(maps.shape[3]) if labels[i, y, x] != 255 or True] for i in images
-        ]  # fmt: skip
-        for row, i in zip(rows, images, strict=True):
-            place = 0
-            for _ in range(maps.shape[1]):
-                for y in range(maps.shape[2]):
-                    for x in range(maps.shape[3]):
-                        row[place] = row[place] if labels[i, y, x] != 255 else 0.0
-                        place += 1
+            [float(maps[i, c, y, x]) if labels[i, y, x] != 255 else 0.0 for c, y, x in torch.cartesian_prod(*places)]
+            for i in images
+        ]
         products = [[sum(a * b for a, b in zip(p, q, strict=True)) for q in rows] for p in rows]
         matrices.append([[v / math.sqrt(sum(u * u for u in row)) for v in row] for row in products])
     n = len(images)
@@ -60,3 +54,10 @@ def test_the_scale_of_the_features_does_not_matter():
     pair = {"teacher": golden.TEACHER_FEATURES, "target": golden.LABELS}
     large = SimilarityPreserving()(student=1e6 * golden.STUDENT_FEATURES, **pair)
     assert large.item() == pytest.approx(0.051938535469850965, rel=1e-9)
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match=r"\(2, 16, 8, 12\).*\(2, 16, 8, 6\)"):
+        SimilarityPreserving()(
+            student=golden.STUDENT_FEATURES, teacher=golden.TEACHER_FEATURES[..., ::2], target=golden.LABELS
+        )

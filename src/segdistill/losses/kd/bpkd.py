@@ -38,7 +38,7 @@ class BoundaryPrivileged(nn.Module):
         num_classes: given by the engine.
         edge: w_E, at least 0.
         body: w_B, at least 0.
-        radius: of a boundary, in pixels of the labels.
+        radius: of a boundary, in pixels of the labels; 0 finds none, which leaves the body.
         temperature: tau, above 0, or one that moves or is learned (``temperature.py``).
 
     Raises:
@@ -49,9 +49,9 @@ class BoundaryPrivileged(nn.Module):
         self, num_classes: int, edge: float = 2.5, body: float = 1.0, radius: int = 3, temperature: Temperature = 1.0
     ) -> None:
         super().__init__()
-        if min(edge, body) < 0 or radius < 1:
+        if min(edge, body) < 0 or radius < 0:
             raise ValueError(
-                f"edge={edge}, body={body}, radius={radius}: weights are at least 0, the radius at least 1"
+                f"edge={edge}, body={body}, radius={radius}: must be at least 0; a radius of 0 has no edges"
             )
         self.num_classes, self.edge, self.body, self.radius = num_classes, edge, body, radius
         self.temperature = checked(temperature)
@@ -72,7 +72,10 @@ class BoundaryPrivileged(nn.Module):
         valid = labels != IGNORE  # (N, h, w)
         with full_precision(student):
             tau = softening(self.temperature, student, teacher, valid)  # (N, 1, 1, 1)
-            mine, theirs = (at_least_float32(z) / tau for z in (student, teacher.detach()))
+            # of what is infinite under ignored pixels the gradient would be nan
+            mine, theirs = (
+                at_least_float32(z).masked_fill(~valid[:, None], 0.0) / tau for z in (student, teacher.detach())
+            )
             edges = self._edges(target, student.shape[2:]).to(mine.dtype) * valid
             squared = tau.flatten().square()
             return self.edge * self._edge(mine, theirs, labels, edges, squared) + self.body * self._body(

@@ -24,7 +24,8 @@ class Correlation(nn.Module):
         y = \mathrm{softmax}_c(z / \tau)
 
     i runs over the valid pixels of the batch (of all ranks), c over the classes. A pixel or class that is constant for
-    the teacher (deviations with a sum of squares below 1e-8) has nothing to correlate and leaves the mean.
+    the teacher (deviations with a sum of squares below 1e-8) has nothing to correlate and leaves the mean. Where each
+    image has a tau of its own, a pixel takes its image's tau^2, the classes the mean over images with a valid pixel.
 
     Reduction: mean over valid pixels, and over classes, times tau^2.
 
@@ -32,7 +33,7 @@ class Correlation(nn.Module):
     for classification). The authors add 0.4 times the same on the training head.
 
     Different from the authors' code: ignored pixels count nowhere; the statistics of a class are those of all ranks;
-    their constant 1e-8 in the denominator, which vanishes in half precision and biases sure predictions, is left out.
+    their constant 1e-8 in the denominator, which vanishes in half precision and keeps equal maps from 0, is left out.
 
     Args:
         beta: weight of the relation between classes, at least 0.
@@ -66,7 +67,9 @@ class Correlation(nn.Module):
         valid = labels_at(target, student.shape[2:]) != IGNORE  # (N, h, w)
         with full_precision(student):
             tau = softening(self.temperature, student, teacher, valid)  # (N, 1, 1, 1)
-            mine, theirs = ((at_least_float32(z) / tau).softmax(dim=1) for z in (student, teacher.detach()))
+            ignored = ~valid[:, None]  # filled before the softmax: of infinite logits it is nan, and so is 0 times it
+            held = (at_least_float32(z).masked_fill(ignored, 0.0) for z in (student, teacher.detach()))
+            mine, theirs = ((z / tau).softmax(dim=1) for z in held)
             squared = tau[:, 0].square() * valid  # (N, h, w)
             even = 1 / student.shape[1]  # the mean of probabilities over the classes
             rho, varies = _pearson(mine - even, theirs - even, (1,))
@@ -76,7 +79,9 @@ class Correlation(nn.Module):
             pixels = summed(valid.sum()).clamp(min=1)
             rho, varies = _pearson(_centred(mine, valid, pixels), _centred(theirs, valid, pixels), (0, 2, 3))
             between = torch.where(varies, 1 - rho, 0.0).sum() / varies.sum().clamp(min=1)
-            return loss + self.gamma * summed(squared.sum()) / pixels * between
+            images = valid.flatten(1).any(dim=1)  # (N,)
+            mean = summed((tau.flatten().square() * images).sum()) / summed(images.sum()).clamp(min=1)
+            return loss + self.gamma * mean * between
 
 
 def _centred(maps: Tensor, valid: Tensor, pixels: Tensor) -> Tensor:

@@ -60,8 +60,11 @@ class Decoupled(nn.Module):
         truth = labels.masked_fill(~valid, 0)[:, None]
         with full_precision(student):
             tau = softening(self.temperature, student, teacher, valid)  # (N, 1, 1, 1)
-            true_s, rest_s, among_s = _split(at_least_float32(student) / tau, truth)
-            true_t, rest_t, among_t = _split(at_least_float32(teacher.detach()) / tau, truth)
+            # of what is infinite under ignored pixels the gradient would be nan
+            mine, theirs = (
+                at_least_float32(z).masked_fill(~valid[:, None], 0.0) / tau for z in (student, teacher.detach())
+            )
+            (true_s, rest_s, among_s), (true_t, rest_t, among_t) = _split(mine, truth), _split(theirs, truth)
             binary = true_t.exp() * (true_t - true_s) + rest_t.exp() * (rest_t - rest_s)  # (N, h, w)
             others = (among_t.exp() * (among_t - among_s).scatter(1, truth, 0.0)).sum(dim=1)
             return mean_where(tau[:, 0].square() * (self.alpha * binary + self.beta * others), valid)

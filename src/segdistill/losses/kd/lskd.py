@@ -26,7 +26,7 @@ class StandardisedKL(nn.Module):
     Converting a published lambda to our weight: w = lambda (9 beside 0.1 of the labels' loss, CIFAR).
 
     Different from the authors' code: the statistics are those of the classes (theirs takes the last axis, which is the
-    width of a map); pixels whose logits are all equal have a gradient of 0 instead of infinity.
+    width of a map); pixels whose logits are all equal (up to rounding) have a gradient of 0 instead of infinity.
 
     Args:
         temperature: tau, above 0, or one that moves or is learned (``temperature.py``).
@@ -63,6 +63,8 @@ class StandardisedKL(nn.Module):
 def _standardised(logits: Tensor) -> Tensor:
     centred = logits - logits.mean(dim=1, keepdim=True)
     variance = centred.square().sum(dim=1, keepdim=True) / max(1, logits.shape[1] - 1)
-    flat = variance < 1e-20
+    # Equal logits differ from their own mean by rounding, which must not be blown up to a deviation of 1.
+    rounding = 8 * torch.finfo(logits.dtype).eps * logits.detach().abs().amax(dim=1, keepdim=True)
+    flat = variance <= rounding.square().clamp(min=1e-20)
     deviation = torch.where(flat, 1.0, variance).sqrt()
     return torch.where(flat, 0.0, centred / (deviation + 1e-7))

@@ -1,0 +1,84 @@
+"""What the values of single keys have to hold."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+# key: (what holds, in words). The test gets the value.
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "epochs": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
+    "data.batch_size": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
+    "data.eval_batch_size": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
+    "data.num_workers": (lambda v: v == "auto" or (isinstance(v, int) and v >= 0), "auto or a whole number from 0"),
+    "data.where": (lambda v: v in ("auto", "loader", "device"), "auto, loader or device"),
+    "data.on_error": (lambda v: v in ("raise", "skip"), "raise or skip"),
+    "data.held_out": (
+        lambda v: v is None or set(v) <= {"share", "block", "gap"},
+        "null, or {share: 0.2, block: 15, gap: 3} or a part of it",
+    ),
+    "data.rare_class_temperature": (lambda v: v is None or v > 0, "null or above 0"),
+    "augment.crop": (
+        lambda v: len(v) == 2 and all(isinstance(x, int) and x >= 32 for x in v),
+        "[H, W], each at least 32",
+    ),
+    "augment.scale": (lambda v: len(v) == 2 and 0 < v[0] <= v[1], "[low, high] with 0 < low <= high"),
+    "augment.flip": (lambda v: 0 <= v <= 1, "a probability in [0, 1]"),
+    "augment.rotation": (lambda v: 0 <= v <= 180, "degrees in [0, 180]"),
+    "augment.blur": (lambda v: v >= 0, "at least 0"),
+    "optimizer.lr": (lambda v: v > 0, "above 0"),
+    "scheduler.warmup": (lambda v: 0 <= v < 1, "a share of the training in [0, 1)"),
+    "scheduler.decay": (lambda v: v in ("poly", "cosine", "constant"), "poly, cosine or constant"),
+    "engine.ema_decay": (lambda v: v is None or 0 < v < 1, "null or between 0 and 1"),
+    "engine.score": (lambda v: v in ("last", "best"), "last or best"),
+    "callbacks.checkpoint.every_n_steps": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
+    "callbacks.samples.count": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
+    "teacher.refuse_below": (lambda v: v >= 0, "at least 0"),
+    "teacher.key_map": (lambda v: v is None or hasattr(v, "items"), "null or {regex: replacement, ...}"),
+    "transfer.key_map": (lambda v: v is None or hasattr(v, "items"), "null or {regex: replacement, ...}"),
+    "transfer.head": (lambda v: v in ("keep", "new"), "keep or new"),
+    "transfer.freeze": (lambda v: v in ("none", "encoder"), "none or encoder"),
+    "transfer.unfreeze.by": (lambda v: v in ("never", "epoch", "plateau"), "never, epoch or plateau"),
+    "transfer.unfreeze.first": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
+    "transfer.unfreeze.every": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
+    "transfer.unfreeze.patience": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
+    "transfer.lr_decay": (lambda v: 0 < v <= 1, "above 0 and at most 1"),
+    "transfer.batch_norm": (lambda v: v in ("train", "frozen"), "train or frozen"),
+    "kd.balance": (
+        lambda v: v in ("none", "equal_grad", "gradnorm", "uncertainty"),
+        "none, equal_grad, gradnorm or uncertainty",
+    ),
+    "kd.pull": (lambda v: v > 0, "above 0"),
+    "kd.measure_every": (lambda v: isinstance(v, int) and v >= 0, "a whole number of steps from 0"),
+    "student.resize": (lambda v: v > 0, "above 0"),
+    "teacher.resize": (lambda v: v > 0, "above 0"),
+    "output": (lambda v: v in ("text", "json"), "text or json"),
+}
+TERM_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "weight": (lambda v: v >= 0, "at least 0"),
+    "adapter": (lambda v: v in ("none", "conv1x1"), "none or conv1x1"),
+    "mask.keep": (
+        lambda v: v in ("all", "boundary", "confident_teacher", "wrong_student"),
+        "all, boundary, confident_teacher or wrong_student",
+    ),
+    "mask.radius": (lambda v: isinstance(v, int) and v >= 1, "a whole number of pixels of at least 1"),
+    "mask.confidence": (lambda v: 0 < v < 1, "a probability between 0 and 1"),
+    "schedule.warmup": (lambda v: 0 <= v <= 1, "a share of the training in [0, 1]"),
+    "schedule.stop_at": (lambda v: 0 < v <= 1, "a share of the training in (0, 1]"),
+    "schedule.decay": (lambda v: v in ("none", "linear", "cosine"), "none, linear or cosine"),
+}
+
+
+def broken(cfg: DictConfig, key: str, shown: str, rule: tuple[Callable[[Any], bool], str]) -> Iterator[str]:
+    """The mistake, shown as ``shown``, if ``cfg`` has ``key`` and its value breaks ``rule``."""
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    if node is None or leaf not in node:
+        return
+    value = node[leaf]
+    try:
+        fine = rule[0](value)
+    except (TypeError, ValueError):
+        fine = False
+    if not fine:
+        yield f"{shown}={value}: must be {rule[1]}"

@@ -1,0 +1,90 @@
+"""What the terms of a recipe have to hold: taps that exist, losses that take their arguments, classes with a source."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig
+
+from segdistill import build
+from segdistill.engine.terms import named_arguments, split_tap
+
+
+def taps(cfg: DictConfig) -> Iterator[str]:
+    """Every tap of a term is one of its network's, and there is a teacher."""
+    if "attention" in cfg:
+        yield "attention=...: say where the block goes, e.g. +attention@student.attention.decoder=cbam"
+    if "temperature" in cfg:
+        yield "temperature=...: say whose it is, e.g. +temperature@kd.terms.pixel_kl.loss.temperature=learned"
+    if cfg.kd.terms and cfg.teacher is None:
+        yield f"kd has terms ({', '.join(cfg.kd.terms)}) but there is no teacher; choose one, or kd=none"
+        return
+    for name, term in cfg.kd.terms.items():
+        for side, taps in (("student", cfg.student.taps), ("teacher", cfg.teacher.taps)):
+            wanted = [term[side]] if isinstance(term[side], str) else list(term[side])
+            for tap in wanted:
+                teacher, bare = split_tap(tap) if side == "teacher" else ("main", tap)
+                if teacher != "main":
+                    yield f"kd.terms.{name}.teacher={tap}: there is no teacher {teacher!r}; there is main"
+                elif bare != "logits" and bare not in (taps or ()):
+                    there = ", ".join(["logits", *(taps or ())])
+                    yield (
+                        f"kd.terms.{name}.{side}={tap}: {cfg[side].name} has no such tap; it has {there}. Name the "
+                        f"module that gives it, +{side}.taps.{bare}=PATH, or take a recipe without it, e.g. kd=logits"
+                    )
+
+
+def losses(cfg: DictConfig) -> Iterator[str]:
+    """Arguments of the terms' losses that are out of range, and batches that are too small for a loss."""
+    batch, devices = cfg.data.batch_size, cfg.trainer.get("devices", 1)
+    for name, term in cfg.kd.terms.items():
+        mistake = _wrong_argument(term)
+        if mistake is not None:
+            yield f"kd.terms.{name}.loss.{mistake}"
+        with contextlib.suppress(Exception):  # what cannot be imported is told by _targets
+            least = getattr(get_object(term.loss._target_), "least_batch", 1)
+            if 1 <= batch * (devices if isinstance(devices, int) and devices > 0 else 1) < least:
+                yield (
+                    f"data.batch_size={batch}: kd.terms.{name} compares images with each other and needs at least "
+                    f"{least} at a time; raise data.batch_size, or leave the term out"
+                )
+
+
+def _wrong_argument(term: DictConfig) -> str | None:
+    """What a term's loss says of its arguments, built for some number of channels."""
+    channels = 8 if isinstance(term.student, str) else [8] * len(term.student)
+    known = {"student_channels": channels, "teacher_channels": channels, "num_classes": 8, "teacher_head": len}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            factory = instantiate(term.loss, _partial_=True)
+            factory(**named_arguments(factory, known))
+    except Exception as error:
+        mistake = error.__cause__ or error  # Hydra wraps what a nested module raises
+        return str(mistake) if isinstance(mistake, ValueError) else None
+    return None
+
+
+def class_map(cfg: DictConfig) -> Iterator[str]:
+    """Every class of the dataset has a source among the teacher's."""
+    given, classes = cfg.teacher.class_map if cfg.teacher else None, list(cfg.dataset.classes)
+    if given is None:
+        return
+    if isinstance(given, DictConfig):
+        unknown = [str(name) for name in given if name not in classes]
+        if unknown:
+            yield (
+                f"teacher.class_map names {', '.join(unknown)}, no class of the dataset; it has {', '.join(classes)}"
+            )
+    elif len(given) != len(classes):
+        yield (
+            f"teacher.class_map has {len(given)} entries for {len(classes)} classes; give the teacher's class index "
+            "for each class of the dataset, in its order"
+        )
+        return
+    without = [name for name, sources in zip(classes, build.class_map(cfg) or [], strict=True) if not sources]
+    if without:
+        yield (
+            f"teacher.class_map gives no source for {', '.join(without)}; name the teacher's class, or several, e.g. "
+            f"{without[0]}: 3 or {without[0]}: [3, 7]"
+        )
