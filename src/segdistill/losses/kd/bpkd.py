@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from segdistill.ignore import IGNORE
 from segdistill.losses.class_means import class_masks
 from segdistill.losses.kd.checks import check_shapes, checked
-from segdistill.losses.kd.cwd import log_softmax_over
+from segdistill.losses.kd.divergence import divergence_over_positions
 from segdistill.losses.kd.temperature import Temperature, softening
 from segdistill.losses.labels import at_least_float32, full_precision, labels_at, mean_where
 from segdistill.losses.task.boundary import label_boundaries
@@ -101,6 +101,5 @@ class BoundaryPrivileged(nn.Module):
     def _body(self, mine: Tensor, theirs: Tensor, valid: Tensor, edges: Tensor, squared: Tensor) -> Tensor:
         inside = valid & (edges < 1)
         prior = torch.where(inside, 1 - edges, 1.0).log()[:, None]
-        log_s, log_t = (log_softmax_over(z + prior, inside) for z in (mine, theirs))
-        divergence = (log_t.exp() * (log_t - log_s)).sum(dim=2).mean(dim=1)  # (N,)
+        divergence = divergence_over_positions(mine + prior, theirs + prior, inside).mean(dim=1)  # (N,)
         return mean_where(squared * divergence, inside.flatten(1).any(dim=1))

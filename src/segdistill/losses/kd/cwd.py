@@ -1,10 +1,10 @@
 """Channel-wise distillation, for logits and for features."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segdistill.ignore import IGNORE
 from segdistill.losses.kd.checks import check_shapes, checked
+from segdistill.losses.kd.divergence import divergence_over_positions
 from segdistill.losses.kd.temperature import Temperature, softening
 from segdistill.losses.labels import at_least_float32, full_precision, labels_at, mean_where
 
@@ -55,23 +55,6 @@ class ChannelWise(nn.Module):
         counted = valid.flatten(1).any(dim=1)  # (N,)
         with full_precision(student):
             tau = softening(self.temperature, student, teacher, valid)  # (N, 1, 1, 1)
-            log_s = log_softmax_over(at_least_float32(student) / tau, valid)
-            log_t = log_softmax_over(at_least_float32(teacher.detach()) / tau, valid)
-            divergence = (log_t.exp() * (log_t - log_s)).sum(dim=2).mean(dim=1)  # (N,)
+            mine, theirs = (at_least_float32(maps) / tau for maps in (student, teacher.detach()))
+            divergence = divergence_over_positions(mine, theirs, valid).mean(dim=1)  # (N,)
             return mean_where(tau.flatten().square() * divergence, counted)
-
-
-def log_softmax_over(scores: Tensor, valid: Tensor) -> Tensor:
-    """Log-probabilities over the valid positions of each map.
-
-    Args:
-        scores: (N, C, h, w), already divided by the temperature.
-        valid: (N, h, w) bool.
-
-    Returns:
-        (N, C, h*w), 0 at the other positions so that a difference of two is 0 there.
-    """
-    valid = valid.flatten(1)
-    # An image without a valid position keeps all of them: a softmax over -inf alone is nan, and so is its gradient.
-    outside = ~(valid | ~valid.any(dim=1)[:, None])[:, None]  # (N, 1, h*w)
-    return F.log_softmax(scores.flatten(2).masked_fill(outside, float("-inf")), dim=2).masked_fill(outside, 0.0)
