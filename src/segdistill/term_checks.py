@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from hydra.utils import get_object, instantiate
@@ -21,18 +22,28 @@ def taps(cfg: DictConfig) -> Iterator[str]:
         yield f"kd has terms ({', '.join(cfg.kd.terms)}) but there is no teacher; choose one, or kd=none"
         return
     for name, term in cfg.kd.terms.items():
-        for side, taps in (("student", cfg.student.taps), ("teacher", cfg.teacher.taps)):
-            wanted = [term[side]] if isinstance(term[side], str) else list(term[side])
-            for tap in wanted:
+        wanted = {side: _listed(term[side]) for side in ("student", "teacher")}
+        if len(wanted["student"]) != len(wanted["teacher"]):
+            yield (
+                f"kd.terms.{name}: {len(wanted['student'])} student tap(s) {wanted['student']} and "
+                f"{len(wanted['teacher'])} teacher tap(s) {wanted['teacher']}; give as many of each"
+            )
+        for side, names in wanted.items():
+            there = ["logits", *(cfg[side].taps or ())]
+            for tap in names:
                 teacher, bare = split_tap(tap) if side == "teacher" else ("main", tap)
                 if teacher != "main":
                     yield f"kd.terms.{name}.teacher={tap}: there is no teacher {teacher!r}; there is main"
-                elif bare != "logits" and bare not in (taps or ()):
-                    there = ", ".join(["logits", *(taps or ())])
+                elif bare not in there:
                     yield (
-                        f"kd.terms.{name}.{side}={tap}: {cfg[side].name} has no such tap; it has {there}. Name the "
-                        f"module that gives it, +{side}.taps.{bare}=PATH, or take a recipe without it, e.g. kd=logits"
+                        f"kd.terms.{name}.{side}={tap}: {cfg[side].name} has no such tap; it has {', '.join(there)}. "
+                        f"Name the module that gives it, +{side}.taps.{bare}=PATH, or take a recipe without it, e.g. "
+                        "kd=logits"
                     )
+
+
+def _listed(names: Any) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 def losses(cfg: DictConfig) -> Iterator[str]:

@@ -234,6 +234,12 @@ def test_all_mistakes_in_terms_come_in_one_message():
     )
 
 
+def test_maps_that_a_loss_cannot_compare_are_refused_before_training():
+    ended = run("kd=fitnet", "kd.terms.fitnet.adapter=none", "teacher.checkpoint=null", "teacher.refuse_below=0")
+    refused(ended, "kd.terms.fitnet: student (1, 128, ", "teacher (1, 64, ", "let an adapter (adapter: conv1x1)")
+    assert "epoch 1" not in ended.err
+
+
 def test_a_method_through_the_head_of_a_teacher_that_has_none_for_this_tap():
     refused(
         run("kd=crosskd", "kd.terms.crosskd.teacher=backbone", "teacher.checkpoint=null", "teacher.refuse_below=0"),
@@ -364,7 +370,7 @@ def test_a_loss_that_is_no_number_stops_before_the_step_and_names_the_term(monke
     real, seen = Term.forward, []
 
     def spoilt(term, student, teachers, target):
-        seen.append(term)
+        seen.extend([term] if term.training else [])  # the dry run is in eval
         return real(term, student, teachers, target) * (float("nan") if len(seen) > 6 else 1)
 
     monkeypatch.setattr(Term, "forward", spoilt)

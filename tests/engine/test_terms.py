@@ -7,6 +7,7 @@ from torch import nn
 from segdistill.engine.schedules import TermSchedule
 from segdistill.engine.terms import TermSpec, build_terms, named_arguments, same_grid
 from segdistill.errors import UserError
+from segdistill.losses.kd.at import AttentionTransfer
 from segdistill.losses.kd.cwd import ChannelWise
 from segdistill.losses.kd.pixel_kl import PixelKL
 from tests import tiny
@@ -83,7 +84,7 @@ def test_same_grid_leaves_the_smaller_alone():
 def test_the_dry_run_leaves_no_trace(training):
     student, teacher = tiny.model(dropout=0.5).train(training), tiny.teacher()
     before, generator = tiny.clone(student.state_dict()), torch.get_rng_state()
-    build({"x": TermSpec(ChannelWise, student=("deep",), teacher=("deep",))}, student, {"main": teacher})
+    build({"x": TermSpec(AttentionTransfer, student=("deep",), teacher=("deep",))}, student, {"main": teacher})
     assert torch.equal(torch.get_rng_state(), generator)
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
     assert student.training == training

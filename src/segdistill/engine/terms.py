@@ -138,7 +138,8 @@ def build_terms(
     the rest of the run will draw. Terms whose weight is 0 for the whole run are not built.
 
     Raises:
-        UserError: a tap does not exist, or a term names different numbers of student and teacher taps.
+        UserError: a tap does not exist, a term names different numbers of student and teacher taps, or its loss cannot
+            compare these maps.
     """
     specs = {name: spec for name, spec in specs.items() if spec.weight != 0}
     for name, spec in specs.items():
@@ -170,4 +171,15 @@ def build_terms(
             given["teacher_head"] = teachers[teacher_name].head_after(tap, image)
         there = [mine.taps[tap] for tap in spec.student], [_teacher_tap(theirs, tap) for tap in spec.teacher]
         terms[name] = Term(spec, *there, given)
+        _try(name, terms[name], mine, theirs, torch.zeros(1, *crop, dtype=torch.long))
     return nn.ModuleDict(terms)
+
+
+def _try(name: str, term: Term, student: SegOutput, teachers: Mapping[str, SegOutput], target: Tensor) -> None:
+    """Raise a UserError where the loss cannot compare these maps."""
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            term.eval()(student, teachers, target)
+    except ValueError as error:
+        raise UserError(f"kd.terms.{name}: {error}") from error
+    term.train()
