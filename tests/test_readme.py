@@ -29,6 +29,10 @@ def test_the_example_of_a_loss_obeys_the_contract():
     maps, target = torch.randn(2, 3, 4, 5, requires_grad=True), torch.full((2, 8, 10), 255)
     assert loss(student=maps, teacher=maps.detach(), target=target.fill_(1)).item() == 0
     assert loss(student=maps, teacher=maps.detach() + 2, target=target).item() == pytest.approx(2, rel=1e-5)
+    half = loss(student=maps.half(), teacher=maps.detach().half() + 2, target=target)
+    assert half.dtype is torch.float32
+    for word in ("Reduction:", "Converting a published lambda", "20"):
+        assert word in space["FeatureL1"].__doc__
     nothing = loss(student=maps, teacher=maps.detach() + 2, target=target.fill_(255))
     assert nothing.item() == 0
     assert nothing.requires_grad
@@ -82,3 +86,9 @@ def test_the_page_of_methods_lists_every_term_with_its_taps_and_weight():
     for name, term in TERMS.items():
         taps = {term.student} if isinstance(term.student, str) else set(term.student)
         assert listed[name] == (taps, term.weight)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.name)
+def test_links_of_the_other_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(((?!http)[^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} -> {target}"

@@ -53,7 +53,8 @@ def teacher_job(cfg: DictConfig) -> DictConfig:
     job = OmegaConf.create(build.plain(cfg))
     assert isinstance(job, DictConfig)
     job.student = {key: build.plain(cfg.teacher)[key] for key in NETWORK_KEYS}
-    job.teacher, job.kd.terms, job.logger, job.transfer = None, {}, {}, NO_TRANSFER
+    job.teacher, job.logger, job.transfer = None, {}, NO_TRANSFER
+    job.kd.terms, job.kd.balance = {}, "none"
     for group in ("loss", "optimizer", "scheduler", "augment"):
         job[group] = build.plain(recipe[group])
     job.seed, job.epochs, job.data.batch_size = recipe.seed, recipe.epochs, recipe.batch_size

@@ -5,6 +5,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+
+def _only(value: Any, *keys: str) -> bool:
+    """Whether ``value`` is a mapping with none but these keys."""
+    return hasattr(value, "items") and set(value) <= set(keys)
+
+
 # key: (what holds, in words). The test gets the value.
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "epochs": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
@@ -14,7 +20,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.where": (lambda v: v in ("auto", "loader", "device"), "auto, loader or device"),
     "data.on_error": (lambda v: v in ("raise", "skip"), "raise or skip"),
     "data.held_out": (
-        lambda v: v is None or set(v) <= {"share", "block", "gap"},
+        lambda v: (
+            v is None
+            or (_only(v, "share", "block", "gap") and all(isinstance(v.get(key, 1), int) for key in ("block", "gap")))
+        ),
         "null, or {share: 0.2, block: 15, gap: 3} or a part of it",
     ),
     "data.rare_class_temperature": (lambda v: v is None or v > 0, "null or above 0"),
@@ -57,6 +66,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 TERM_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "weight": (lambda v: v >= 0, "at least 0"),
     "adapter": (lambda v: v in ("none", "conv1x1"), "none or conv1x1"),
+    "mask": (lambda v: _only(v, "keep", "radius", "confidence"), "{keep: boundary} or the like"),
+    "schedule": (lambda v: _only(v, "warmup", "decay", "stop_at"), "{warmup: 0.1} or the like"),
+    "student": (lambda v: isinstance(v, str) or len(v) > 0, "a tap, or a list of taps"),
+    "teacher": (lambda v: isinstance(v, str) or len(v) > 0, "a tap, or a list of taps"),
     "mask.keep": (
         lambda v: v in ("all", "boundary", "confident_teacher", "wrong_student"),
         "all, boundary, confident_teacher or wrong_student",
@@ -73,7 +86,7 @@ def broken(cfg: DictConfig, key: str, shown: str, rule: tuple[Callable[[Any], bo
     """The mistake, shown as ``shown``, if ``cfg`` has ``key`` and its value breaks ``rule``."""
     parent, _, leaf = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
-    if node is None or leaf not in node:
+    if not isinstance(node, DictConfig) or leaf not in node:
         return
     value = node[leaf]
     try:

@@ -95,6 +95,8 @@ def build_module(
         lr_decay=cfg.transfer.lr_decay,
     )
     if cfg.engine.compile:
+        if terms and cfg.kd.measure_every:  # gradients are measured on a graph that is kept for the step itself
+            torch._functorch.config.donated_buffer = False
         student.compile()
     return module, facts
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from segdistill import build
 from segdistill.engine.terms import named_arguments, split_tap
@@ -43,11 +43,14 @@ def taps(cfg: DictConfig) -> Iterator[str]:
 
 
 def _listed(names: Any) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
+    """The taps of a side; none where it is no list either, which the rules say."""
+    return [names] if isinstance(names, str) else list(names or ())
 
 
 def losses(cfg: DictConfig) -> Iterator[str]:
     """Arguments of the terms' losses that are out of range, and batches that are too small for a loss."""
+    if cfg.kd.balance in ("equal_grad", "gradnorm") and cfg.kd.measure_every == 0:
+        yield f"kd.measure_every=0: kd.balance={cfg.kd.balance} follows measurements; give it e.g. 100"
     batch, devices = cfg.data.batch_size, cfg.trainer.get("devices", 1)
     for name, term in cfg.kd.terms.items():
         mistake = _wrong_argument(term)
@@ -64,7 +67,7 @@ def losses(cfg: DictConfig) -> Iterator[str]:
 
 def _wrong_argument(term: DictConfig) -> str | None:
     """What a term's loss says of its arguments, built for some number of channels."""
-    channels = 8 if isinstance(term.student, str) else [8] * len(term.student)
+    channels = 8 if isinstance(term.student, str) else [8] * len(_listed(term.student))
     known = {"student_channels": channels, "teacher_channels": channels, "num_classes": 8, "teacher_head": len}
     try:
         with torch.random.fork_rng(devices=[]):
@@ -72,7 +75,7 @@ def _wrong_argument(term: DictConfig) -> str | None:
             factory(**named_arguments(factory, known))
     except Exception as error:
         mistake = error.__cause__ or error  # Hydra wraps what a nested module raises
-        return str(mistake) if isinstance(mistake, ValueError) else None
+        return str(mistake) if isinstance(mistake, ValueError | TypeError) else None
     return None
 
 
@@ -80,6 +83,13 @@ def class_map(cfg: DictConfig) -> Iterator[str]:
     """Every class of the dataset has a source among the teacher's."""
     given, classes = cfg.teacher.class_map if cfg.teacher else None, list(cfg.dataset.classes)
     if given is None:
+        return
+    entries = list(given.values()) if isinstance(given, DictConfig) else given
+    if not isinstance(given, DictConfig | ListConfig) or not all(_is_source(entry) for entry in entries):
+        yield (
+            f"teacher.class_map={given}: give for each class of the dataset the teacher's class index, or a list of "
+            "them, in its order, e.g. [0, [2, 3], 5], or by name, e.g. {road: 0, plant: [2, 3]}"
+        )
         return
     if isinstance(given, DictConfig):
         unknown = [str(name) for name in given if name not in classes]
@@ -99,3 +109,11 @@ def class_map(cfg: DictConfig) -> Iterator[str]:
             f"teacher.class_map gives no source for {', '.join(without)}; name the teacher's class, or several, e.g. "
             f"{without[0]}: 3 or {without[0]}: [3, 7]"
         )
+
+
+def _is_source(entry: Any) -> bool:
+    return (
+        entry is None
+        or isinstance(entry, int)
+        or (isinstance(entry, ListConfig) and all(isinstance(index, int) for index in entry))
+    )

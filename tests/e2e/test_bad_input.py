@@ -234,6 +234,31 @@ def test_all_mistakes_in_terms_come_in_one_message():
     )
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("kd.terms.cwd.mask=boundary", "kd.terms.cwd.mask=boundary: must be {keep: boundary} or the like"),
+        ("kd.terms.cwd.schedule=null", "kd.terms.cwd.schedule=None: must be {warmup: 0.1} or the like"),
+        ("kd.terms.cwd.student=[]", "kd.terms.cwd.student=[]: must be a tap, or a list of taps"),
+        ("kd.terms.cwd.student=[logits,logits]", "2 student tap(s) ['logits', 'logits'] and 1 teacher tap(s)"),
+        ("data.held_out={share: 0.2, gap: 1.5}", "must be null, or {share: 0.2, block: 15, gap: 3} or a part of it"),
+        ("data.held_out=[]", "must be null, or {share: 0.2, block: 15, gap: 3} or a part of it"),
+        ("data.held_out={share: 0.9}", "the share is above 0 and at most 0.5"),
+        ("teacher.class_map=3", "teacher.class_map=3: give for each class of the dataset"),
+        ("teacher.class_map=[a,b,c,d,e,f,g,h,i]", "give for each class of the dataset the teacher's class index"),
+        ("kd.measure_every=0", "kd.measure_every=0: kd.balance=equal_grad follows measurements"),
+        ("kd.terms.cwd.loss.temperature=warm", "kd.terms.cwd.loss.temperature=warm: must be above 0"),
+    ],
+)
+def test_values_of_a_wrong_kind(override, message):
+    refused(run("kd=cwd", "kd.balance=equal_grad", override), message)
+
+
+def test_a_list_of_taps_for_a_loss_that_compares_one_pair(untrained):
+    both = ["kd.terms.prototype.student=[decoder,context]", "kd.terms.prototype.teacher=[decoder,context]"]
+    refused(run("kd=prototype", *both, *untrained), "kd.terms.prototype: takes one tap of each side, not a list")
+
+
 def test_maps_that_a_loss_cannot_compare_are_refused_before_training():
     ended = run("kd=fitnet", "kd.terms.fitnet.adapter=none", "teacher.checkpoint=null", "teacher.refuse_below=0")
     refused(ended, "kd.terms.fitnet: student (1, 128, ", "teacher (1, 64, ", "let an adapter (adapter: conv1x1)")

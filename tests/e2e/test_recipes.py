@@ -3,10 +3,12 @@
 import json
 
 import pytest
+import torch
 
 from tests.e2e.conftest import TINY, train
 from tests.e2e.test_configs import GROUPS
 
+real = torch.nn.Module.compile
 TEACHERS = {
     "convolutions": ["teacher=fpn_resnet18"],  # stride 4, the student's is 8
     "transformer": ["teacher=hf_segformer_b2", "teacher.network.arch=segformer_b0"],
@@ -85,3 +87,20 @@ def test_tokens_of_a_transformer_are_a_tap():
     )  # fmt: skip
     assert ended.code == 0, ended.err
     assert "tokens 256x2x2" in ended.err
+
+
+def test_a_compiled_student_bears_a_measurement_after_an_ordinary_step(monkeypatch):
+    monkeypatch.setattr("torch.nn.Module.compile", lambda module: real(module, backend="aot_eager"))
+    ended = train(
+        *TINY, "kd=cwd", "kd.terms.cwd.schedule.warmup=0.5", "engine.compile=true", "teacher.checkpoint=null",
+        "teacher.refuse_below=0", "epochs=1", "hydra.run.dir=run",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+
+
+def test_a_term_on_a_frozen_encoder_teaches_nothing_and_breaks_nothing():
+    ended = train(
+        *TINY, "kd=at", "kd.terms.at.student=backbone", "kd.terms.at.teacher=backbone", "student=mobilenetv3_seg",
+        "transfer=frozen_encoder", "trainer=debug", "hydra.run.dir=run",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err

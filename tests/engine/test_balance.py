@@ -83,6 +83,45 @@ def test_gradnorm_brings_pulls_together_and_favours_what_learns_slowly():
     assert fast.factors[0] > fast.factors[1]
 
 
+def test_gradnorm_is_not_moved_by_a_term_that_is_off():
+    factors = []
+    for silent in (False, True):
+        made, x = balance("gradnorm", {"a": 1.0, "b": 1.0}, 1.0, 50), nn.Parameter(torch.ones(4))
+        made.measure(losses(x, {"task": 1.0, "a": 0.3, "b": 1.0}), [x])
+        for _ in range(10):
+            made.measure(losses(x, {"task": 1.0, "a": 0.3} | ({} if silent else {"b": 1.0})), [x])
+        factors.append(made.factors[0].item())
+    assert factors[1] == pytest.approx(factors[0], rel=0.05)
+
+
+def test_gradnorm_takes_no_progress_from_a_value_that_may_be_negative():
+    found = []
+    for sign in (1, -1):
+        made, x = balance("gradnorm", {"a": 1.0}, 1.0, 50), nn.Parameter(torch.ones(4))
+        for _ in range(3):
+            made.measure({"task": x.sum() / 2, "a": sign * x.sum() / 2}, [x])
+        found.append(made.factors.item())
+    assert found[0] == pytest.approx(found[1])
+
+
+def test_a_term_on_frozen_parts_has_no_gradient_and_is_no_accident():
+    made, x = balance("equal_grad", {"a": 1.0, "b": 1.0}, 1.0, 50), nn.Parameter(torch.ones(4))
+    made.measure({**losses(x, {"task": 1.0, "a": 2.0}), "b": torch.tensor(3.0)}, [x])
+    assert made.norms.tolist() == pytest.approx([1, 2, 0])
+    assert made.factors[1] == 1
+
+
+def test_a_baseline_has_nothing_to_balance():
+    assert type(balance("uncertainty", {}, 1.0, 50)) is Balance
+    assert list(balance("uncertainty", {}, 1.0, 50).parameters()) == []
+
+
+def test_uncertainty_has_no_price_for_a_term_that_is_off():
+    made = balance("uncertainty", {"a": 1.0}, 1.0, 0)
+    made({"task": torch.tensor(2.0)})["balance"].backward()
+    assert made.log_variance.grad.tolist() == [0.5, 0.0]
+
+
 def test_uncertainty_starts_at_the_weights_and_learns_scales():
     made = balance("uncertainty", {"a": 1.0}, 1.0, 0)
     weighted = {"task": torch.tensor(2.0), "a": torch.tensor(0.01)}

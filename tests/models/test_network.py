@@ -250,6 +250,15 @@ def test_a_network_may_see_the_image_at_another_size(resize, size):
     assert output.logits.mean().item() == pytest.approx(image.mean().item(), abs=0.02)
 
 
+def test_the_least_size_is_that_of_the_image_before_it_is_resized():
+    network = Returns(lambda x: x)
+    network.stride = 32
+    small = SegModel(network, taps={}, **PLAIN, resize=0.5)
+    with pytest.raises(UserError, match=r"48x48: Returns halves it down to stride 32 after resize=0.5; .*64x64"):
+        small(torch.rand(1, 3, 48, 48))
+    assert SegModel(network, taps={}, **PLAIN, resize=2.0)(torch.rand(1, 3, 24, 24)).logits.shape[-1] == 48
+
+
 def test_an_impossible_resize_is_refused():
     with pytest.raises(UserError, match="resize=0: must be above 0"):
         SegModel(Net(), taps={}, **PLAIN, resize=0)

@@ -86,7 +86,7 @@ class EqualGradient(Balance):
     def update(self, before: Tensor, values: Tensor, seen: Tensor) -> None:
         """Move the factors towards those that make the pulls equal."""
         wanted = self.pull * self.norms[0] / (len(self.names) * self.weights * self.norms[1:]).clamp(min=1e-30)
-        first = before[1:] == 0
+        first = (before[1:] == 0) | (before[0] == 0)
         moved = torch.where(first, wanted, (self.factors * wanted).sqrt())
         self.factors.copy_(torch.where(seen[1:] & seen[0], moved, self.factors))
 
@@ -113,14 +113,17 @@ class GradNorm(Balance):
     def update(self, before: Tensor, values: Tensor, seen: Tensor) -> None:
         """One step of the weights."""
         self.first.copy_(torch.where((self.first == 0) & seen, values, self.first))
-        known = (self.first != 0) & (self.norms > 0)
-        relative = torch.where(known, (values / self.first).clamp(min=1e-3), 1.0)
+        known = seen & (self.first != 0)  # a term that is off must not move the others
+        signed = self.first <= 0  # an adversarial value says nothing of progress
+        ratio = torch.where(signed, 1.0, (values / self.first).clamp(min=1e-3))
+        relative = torch.where(known, ratio, 0.0)
         pulls = self.norms * torch.cat([self.factors.new_ones(1), self.factors * self.weights])
-        mean = pulls[known].mean()
-        target = mean * (relative / relative[known].mean()) ** self.alpha
-        steps = self.rate * torch.sign(target - pulls)
+        count = known.sum().clamp(min=1)
+        mean = torch.where(known, pulls, 0.0).sum() / count
+        target = mean * (relative / (relative.sum() / count)) ** self.alpha
+        steps = torch.where(known, self.rate * torch.sign(target - pulls), 0.0)
         moved = self.factors * (steps[1:] - steps[0]).exp()
-        self.factors.copy_(torch.where(known[1:] & seen[1:], moved, self.factors))
+        self.factors.copy_(torch.where(known[1:], moved, self.factors))
 
 
 class Uncertainty(Balance):
@@ -137,7 +140,8 @@ class Uncertainty(Balance):
     def forward(self, weighted: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The balanced losses and, as ``balance``, the sum of s_i / 2."""
         scales = dict(zip((TASK, *self.names), (-self.log_variance).exp(), strict=True))
-        price = self.log_variance.sum() / 2
+        there = self.log_variance.new_tensor([float(name in weighted) for name in (TASK, *self.names)])
+        price = (there * self.log_variance).sum() / 2  # a term that is off has no price
         return {name: scales[name] * value for name, value in weighted.items()} | {"balance": price}
 
     def shares(self, weights: Mapping[str, float]) -> dict[str, Tensor]:
@@ -149,7 +153,7 @@ class Uncertainty(Balance):
 
 def balance(kind: str, weights: Mapping[str, float], pull: float, measure_every: int) -> Balance:
     """The way of balancing called ``kind`` for terms of these weights."""
-    if kind == "none":
+    if kind == "none" or not weights:  # without terms there is nothing to balance, and a baseline stays a baseline
         return Balance(list(weights), pull, measure_every)
     made = {"equal_grad": EqualGradient, "gradnorm": GradNorm, "uncertainty": Uncertainty}[kind]
     return made(list(weights), weights, pull, measure_every)
@@ -157,6 +161,8 @@ def balance(kind: str, weights: Mapping[str, float], pull: float, measure_every:
 
 def _gradient_norm(loss: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """Norm of the gradient of ``loss`` over all ``weights`` together; the graph stays for the step itself."""
+    if not loss.requires_grad:  # a term that looks at frozen parts only
+        return loss.new_zeros((), dtype=torch.float32)
     gradients = torch.autograd.grad(loss, list(weights), retain_graph=True, allow_unused=True)
     norms = [gradient.detach().float().norm() for gradient in gradients if gradient is not None]
     return torch.stack(norms).norm() if norms else loss.detach().new_zeros(())

@@ -128,7 +128,7 @@ class DistillModule(pl.LightningModule):
         if self.balance.due(self.global_step) and len(raw) > 1:
             self.balance.measure(raw, [p for p in self.student.parameters() if p.requires_grad])
             self.latest = {f"share/{name}": share for name, share in self.balance.shares(weights).items()}
-        if not self.told and teachers:
+        if not self.told and len(raw) == 1 + len(weights) > 1:  # a term in its warm-up has no value yet
             self.told = True
             factors = dict(zip(weights, self.balance.factors.tolist(), strict=True))
             effective = {name: weight * factors[name] for name, weight in weights.items()}

@@ -1,5 +1,6 @@
 """A frozen network that gives targets."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -76,7 +77,8 @@ class Teacher(nn.Module):
     def check_classes(self, num_classes: int) -> None:
         """Raise a UserError if the logits, mapped where there is a map, are not the dataset's classes."""
         with torch.no_grad():
-            given = self.model(torch.zeros(1, 3, 64, 64)).logits.shape[1]
+            side = math.ceil(64 / min(1.0, self.model.resize))
+            given = self.model(torch.zeros(1, 3, side, side)).logits.shape[1]
         if self.class_map is not None:
             wrong = [index for index in sorted(set(self.class_map.flatten().tolist())) if not 0 <= index < given]
             if wrong:

@@ -1,5 +1,6 @@
 """A network with its normalisation, its padding and its taps: what students and teachers are to the engine."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -120,11 +121,11 @@ class SegModel(nn.Module):
         Raises:
             UserError: for an image smaller than the network's deepest stride.
         """
+        if not torch.compiler.is_compiling():
+            self.require_size((image.shape[-2], image.shape[-1]))
         if self.resize != 1:
             image = _resized(image, self.resize)
         size = (image.shape[-2], image.shape[-1])
-        if not torch.compiler.is_compiling():
-            self.require_size(size)
         x = image.flip(1) if self.bgr else image
         x = (self.scale * x - self.mean) / self.std
         padded = (size[0] + -size[0] % self.divisor, size[1] + -size[1] % self.divisor)
@@ -158,10 +159,12 @@ class SegModel(nn.Module):
         calls: list[tuple[nn.Module, Tensor, Tensor]] = []
         hooks = [module.register_forward_hook(partial(note, calls)) for module in self.network.modules()]
         hooks.append(self.network.get_submodule(path).register_forward_hook(partial(keep, seen, index)))
-        with torch.no_grad():
-            classes = self.eval()(image).logits.shape[1]
-        for hook in hooks:
-            hook.remove()
+        try:
+            with torch.no_grad():
+                classes = self.eval()(image).logits.shape[1]
+        finally:
+            for hook in hooks:
+                hook.remove()
         heads = [module for module, given, made in calls if given is seen["map"] and made.shape[1:2] == (classes,)]
         if not heads:
             raise UserError(
@@ -176,10 +179,12 @@ class SegModel(nn.Module):
         Padding lifts them where there is a divisor; elsewhere the network says how deep it goes.
         """
         least = 1 if self.divisor > 1 else int(getattr(self.network, "stride", 1))
-        if min(size) < least:
+        if min(_scaled(size, self.resize)) < least:
+            needed = math.ceil(least / self.resize)
             raise UserError(
-                f"image of {size[0]}x{size[1]}: {type(self.network).__name__} halves it down to stride {least}; "
-                f"give it at least {least}x{least}"
+                f"image of {size[0]}x{size[1]}: {type(self.network).__name__} halves it down to stride {least}"
+                + (f" after resize={self.resize}" if self.resize != 1 else "")
+                + f"; give it at least {needed}x{needed}"
             )
 
     def _unpack(self, output: Any) -> SegOutput:
@@ -199,5 +204,9 @@ class SegModel(nn.Module):
 
 
 def _resized(image: Tensor, factor: float) -> Tensor:
-    size = [max(1, round(side * factor)) for side in image.shape[-2:]]
+    size = _scaled((image.shape[-2], image.shape[-1]), factor)
     return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=factor < 1)
+
+
+def _scaled(size: tuple[int, int], factor: float) -> list[int]:
+    return [max(1, round(side * factor)) for side in size]

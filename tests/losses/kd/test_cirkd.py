@@ -144,6 +144,16 @@ def test_a_queue_holds_the_last_vectors_of_its_class_only():
         assert sorted(held) == sorted(expected[k][-4:])
 
 
+def test_of_more_vectors_than_fit_the_last_are_kept():
+    bank = MemoryBank(1, 4, 1)
+    bank.push(torch.arange(6.0).view(6, 1, 1, 1), torch.ones(6, 1, 1, dtype=torch.bool))
+    bank.push(torch.tensor([9.0]).view(1, 1, 1, 1), torch.ones(1, 1, 1, dtype=torch.bool))
+    assert sorted(bank.entries[0, :4, 0].tolist()) == [3, 4, 5, 9]
+    vectors, held = bank.eval().sample(10)
+    assert held.all()
+    assert len(vectors) == 4
+
+
 def test_the_pixel_queue_stores_pixels_of_the_class_it_is_for():
     loss = CrossImage(2, 2, 3, region_weight=0).double()
     labels = torch.tensor([[[0, 1, 2], [1, 1, 255]]])

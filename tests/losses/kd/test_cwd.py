@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from segdistill.losses.kd.cwd import ChannelWise
+from segdistill.losses.kd.temperature import Learned
 from tests.losses import golden
 
 
@@ -64,6 +65,20 @@ def test_an_image_without_a_valid_pixel_counts_neither_in_the_sum_nor_in_the_mea
     (gradient,) = torch.autograd.grad(loss, student)
     assert gradient.isfinite().all()
     assert not gradient[1].any()
+
+
+@pytest.mark.parametrize("temperature", [4.0, Learned()])
+def test_infinite_values_of_an_image_that_is_all_ignored_reach_no_gradient(temperature):
+    student, teacher, labels = golden.STUDENT_LOGITS.clone(), golden.TEACHER_LOGITS.clone(), golden.labels_with_ignore()
+    labels[1] = 255
+    for maps in (student, teacher):
+        maps[1] = torch.inf
+        maps[0][:, labels[0] == 255] = torch.inf
+    student.requires_grad_()
+    loss = ChannelWise(temperature).double()
+    loss(student=student, teacher=teacher, target=labels).backward()
+    assert student.grad.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in loss.parameters())
 
 
 def test_doubling_the_resolution_leaves_it_unchanged():

@@ -19,6 +19,7 @@ def checked(temperature: float | nn.Module) -> float | nn.Module:
 
 def check_shapes(student: Tensor, teacher: Tensor, target: Tensor) -> None:
     """Raise ValueError unless student and teacher are (N, C, h, w) of one shape and target is (N, H, W)."""
+    check_single(student, teacher)
     if student.ndim != 4 or student.shape != teacher.shape:
         raise ValueError(
             f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)}: must be equal and (N, C, h, w); "
@@ -29,6 +30,7 @@ def check_shapes(student: Tensor, teacher: Tensor, target: Tensor) -> None:
 
 def check_grids(student: Tensor, teacher: Tensor, target: Tensor) -> None:
     """The same where the channels may differ: raise ValueError unless N, h and w are equal."""
+    check_single(student, teacher)
     alike = student.ndim == teacher.ndim == 4 and student.shape[0] == teacher.shape[0]
     if not alike or student.shape[2:] != teacher.shape[2:]:
         raise ValueError(
@@ -36,6 +38,12 @@ def check_grids(student: Tensor, teacher: Tensor, target: Tensor) -> None:
             "w; resize the larger map"
         )
     check_target(student, target)
+
+
+def check_single(student: object, teacher: object) -> None:
+    """Raise ValueError for a list where one map is compared."""
+    if not isinstance(student, Tensor) or not isinstance(teacher, Tensor):
+        raise ValueError("takes one tap of each side, not a list; give it a term for each pair of taps")
 
 
 def check_target(student: Tensor, target: Tensor) -> None:

@@ -19,13 +19,13 @@ class MemoryBank(nn.Module):
 
     same_on_every_rank = ("entries", "filled", "next")  # need not be broadcast before every step
 
-    entries: Tensor  # (K, size, D)
+    entries: Tensor  # (K, size + 1, D); the last slot is spare
     filled: Tensor  # (K,) vectors held
     next: Tensor  # (K,) where the next one goes
 
     def __init__(self, num_classes: int, size: int, channels: int) -> None:
         super().__init__()
-        self.register_buffer("entries", torch.zeros(num_classes, size, channels))
+        self.register_buffer("entries", torch.zeros(num_classes, size + 1, channels))
         self.register_buffer("filled", torch.zeros(num_classes, dtype=torch.long))
         self.register_buffer("next", torch.zeros(num_classes, dtype=torch.long))
 
@@ -38,15 +38,16 @@ class MemoryBank(nn.Module):
             there: (N, K, M) bool, which of them exist.
         """
         vectors, there = gathered(vectors.detach()), gathered(there.to(torch.uint8)).bool()
-        size = self.entries.shape[1]
+        size = self.entries.shape[1] - 1
         by_class = there.transpose(0, 1).flatten(1)  # (K, images * M)
         rank = by_class.long().cumsum(dim=1) - 1  # of each vector among its class's new ones
-        kept = by_class & (rank < size)
-        slot = (self.next[:, None] + rank) % size
+        count = by_class.sum(dim=1)
+        kept = by_class & (rank >= count[:, None] - size)
+        # what is not kept goes to a spare slot: choosing by a mask would make the device wait for the host
+        slot = torch.where(kept, (self.next[:, None] + rank) % size, size)
         classes = torch.arange(len(by_class), device=slot.device)[:, None].expand_as(slot)
         new = vectors.transpose(0, 1).flatten(1, 2).to(self.entries.dtype)  # (K, images * M, D)
-        self.entries[classes[kept], slot[kept]] = new[kept]
-        count = kept.sum(dim=1)
+        self.entries[classes, slot] = new
         self.next.copy_((self.next + count) % size)
         self.filled.copy_((self.filled + count).clamp(max=size))
 
@@ -56,10 +57,10 @@ class MemoryBank(nn.Module):
         Returns:
             vectors (M, D), and (M,) bool: which of them have been stored.
         """
-        classes, size, channels = self.entries.shape
+        classes, size = self.entries.shape[0], self.entries.shape[1] - 1
         held = (torch.arange(size, device=self.filled.device) < self.filled[:, None]).flatten()
         order = torch.rand(classes * size, device=held.device)
         if not self.training:
             order = torch.linspace(1, 0.5, classes * size, device=held.device)
         chosen = (order + held).topk(min(count, classes * size)).indices
-        return self.entries.view(-1, channels)[chosen], held[chosen]
+        return self.entries[chosen // size, chosen % size], held[chosen]
