@@ -6,6 +6,7 @@ from torch import nn
 
 from segdistill.losses.blocks import sum_in_blocks
 from segdistill.losses.class_means import class_masks, class_means
+from segdistill.losses.labels import labels_at
 from segdistill.losses.reversal import reversed_gradient
 
 
@@ -42,3 +43,16 @@ def test_class_means_without_what_is_ignored():
     assert counts.tolist() == [[2, 0, 1, 0]]
     assert means.tolist() == [[[2, 3], [0, 0], [5, 6], [0, 0]]]
     assert class_masks(labels, 3, torch.float32).tolist() == [[[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]]
+
+
+def test_labels_are_picked_as_torch_s_nearest_picks_them():
+    for height, width in [(32, 48), (45, 61), (360, 480), (37, 5), (1, 1)]:
+        target = torch.randint(0, 256, (2, height, width), dtype=torch.uint8)
+        for size in [(8, 12), (5, 7), (45, 60), (23, 30), (1, 1), (90, 120), (height, width)]:
+            expected = torch.nn.functional.interpolate(target[:, None].float(), size=size, mode="nearest")[:, 0]
+            assert labels_at(target, size).equal(expected.to(torch.uint8))
+    sides = [(side, wanted) for side in range(1, 130) for wanted in range(1, 130)]
+    for side, wanted in sides[::7]:
+        line = torch.arange(side).view(1, 1, side)
+        expected = torch.nn.functional.interpolate(line[:, None].float(), size=(1, wanted), mode="nearest")[0, 0, 0]
+        assert labels_at(line, (1, wanted))[0, 0].equal(expected.long())

@@ -15,10 +15,17 @@ def labels_at(target: Tensor, size: tuple[int, ...]) -> Tensor:
     Returns:
         (N, h, w) labels of the same dtype. The mode is ``nearest`` (index floor(i * H / h)), not ``nearest-exact``.
     """
-    if tuple(target.shape[-2:]) == size:
+    height, width = target.shape[-2:]
+    if (height, width) == tuple(size):
         return target
-    resized = F.interpolate(target[:, None].float(), size=size, mode="nearest")[:, 0]  # exact: labels are below 2^24
-    return resized.to(target.dtype)
+    rows, columns = _picked(height, size[0], target.device), _picked(width, size[1], target.device)
+    return target[:, rows[:, None], columns]
+
+
+def _picked(side: int, wanted: int, device: torch.device) -> Tensor:
+    """Indices that ``nearest`` picks; float32, since it rounds as torch's own does."""
+    places = torch.arange(wanted, dtype=torch.float32, device=device) * (side / wanted)
+    return places.floor().long().clamp(max=side - 1)
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -55,8 +55,6 @@ class ChannelWise(nn.Module):
         counted = valid.flatten(1).any(dim=1)  # (N,)
         with full_precision(student):
             tau = softening(self.temperature, student, teacher, valid)  # (N, 1, 1, 1)
-            # what is ignored may be infinite, and so would be the gradient of a learned temperature
-            known = [at_least_float32(z).masked_fill(~valid[:, None], 0.0) for z in (student, teacher.detach())]
-            mine, theirs = (z / tau for z in known)
-            divergence = divergence_over_positions(mine, theirs, valid).mean(dim=1)  # (N,)
+            mine, theirs = at_least_float32(student), at_least_float32(teacher.detach())
+            divergence = divergence_over_positions(mine, theirs, valid, tau).mean(dim=1)  # (N,)
             return mean_where(tau.flatten().square() * divergence, counted)
