@@ -72,7 +72,7 @@ def test_unknown_key_gets_the_nearest_names():
 
 
 def test_unknown_nested_key_of_a_recipe_gets_the_nearest_names():
-    refused(run("kd.terms.cwd.weigth=5"), "kd.terms.cwd has no key 'weigth'", "nearest: weight")
+    refused(run("kd.terms.cwd_feature.weigth=5"), "kd.terms.cwd_feature has no key 'weigth'", "nearest: weight")
 
 
 def test_unknown_names_inside_sweeps_and_lists():
@@ -86,7 +86,7 @@ def test_unknown_names_inside_sweeps_and_lists():
 
 
 def test_all_wrong_overrides_are_told_at_once():
-    ended = run("student=fast_scn", "data.batchsize=4", "kd.terms.cwd.weigth=5", "epohcs=3")
+    ended = run("student=fast_scn", "data.batchsize=4", "kd.terms.cwd_feature.weigth=5", "epohcs=3")
     assert ended.code == 2
     assert all(name in ended.err for name in ("fast_scn:", "batchsize", "weigth", "nearest: epochs"))
 
@@ -101,11 +101,17 @@ def test_an_override_that_cannot_be_parsed():
 
 def test_all_mistakes_of_the_config_come_in_one_message():
     text = refused(
-        run("optimizer.lr=-1", "data.batch_size=0", "kd.terms.cwd.student=decodr", "scheduler.decay=step", "epochs=0"),
+        run(
+            "optimizer.lr=-1",
+            "data.batch_size=0",
+            "kd.terms.cwd_feature.student=decodr",
+            "scheduler.decay=step",
+            "epochs=0",
+        ),
         "5 mistakes",
         "optimizer.lr=-1: must be above 0",
         "data.batch_size=0: must be a whole number of at least 1",
-        "kd.terms.cwd.student=decodr: fast_scnn has no such tap; it has logits, detail, backbone, context, decoder",
+        "kd.terms.cwd_feature.student=decodr: fast_scnn has no such tap; it has logits, detail, backbone, context",
         "scheduler.decay=step: must be poly, cosine or constant",
         "epochs=0",
     )
@@ -282,7 +288,7 @@ def test_tap_that_does_not_exist_lists_those_that_do(side, network):
 
 
 def test_unknown_teacher_in_a_tap():
-    refused(run("kd.terms.cwd.teacher=second/logits"), "no teacher 'second'", "main")
+    refused(run("kd.terms.cwd_feature.teacher=second/logits"), "no teacher 'second'", "main")
 
 
 def test_checkpoint_that_does_not_fit_lists_the_keys(teacher_bundle):

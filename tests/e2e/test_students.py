@@ -24,6 +24,6 @@ def test_hybrid_from_a_teacher_of_another_stride_and_width(name):
     assert ended.code == 0, ended.err
     metrics = json.loads(ended.out)
     assert metrics["student"]["name"] == name
-    assert set(metrics["kd"]) == {"pixel_kl", "cwd", "cwd_feature"}
+    assert set(metrics["kd"]) == {"cwd_feature", "cwd_context"}
     crossing = yaml.safe_load((conf_dir() / "kd" / "cwd_feature.yaml").read_text())["terms"]["cwd_feature"]
     assert (crossing["student"], crossing["teacher"]) == ("decoder", "decoder")

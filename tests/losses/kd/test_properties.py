@@ -191,6 +191,7 @@ def test_impossible_temperatures_are_refused(name):
         ("none", set()),
         ("logits", {"pixel_kl", "cwd"}),
         ("feature", {"cwd_feature"}),
+        ("hybrid", {"cwd_feature", "cwd_context"}),
         ("[cwd,pixel_kl]", {"pixel_kl", "cwd"}),
     ],
 )

@@ -73,14 +73,10 @@ class BoundaryPrivileged(nn.Module):
         with full_precision(student):
             tau = softening(self.temperature, student, teacher, valid)  # (N, 1, 1, 1)
             # of what is infinite under ignored pixels the gradient would be nan
-            mine, theirs = (
-                at_least_float32(z).masked_fill(~valid[:, None], 0.0) / tau for z in (student, teacher.detach())
-            )
-            edges = self._edges(target, student.shape[2:]).to(mine.dtype) * valid
-            squared = tau.flatten().square()
-            return self.edge * self._edge(mine, theirs, labels, edges, squared) + self.body * self._body(
-                mine, theirs, valid, edges, squared
-            )
+            known = [at_least_float32(z).masked_fill(~valid[:, None], 0.0) for z in (student, teacher.detach())]
+            edges = self._edges(target, student.shape[2:]).to(known[0].dtype) * valid
+            edge = self._edge(known[0] / tau, known[1] / tau, labels, edges, tau.flatten().square())
+            return self.edge * edge + self.body * self._body(known[0], known[1], valid, edges, tau)
 
     def _edges(self, target: Tensor, size: torch.Size) -> Tensor:
         """Share of boundary pixels (N, h, w) among the valid ones of each cell."""
@@ -98,8 +94,8 @@ class BoundaryPrivileged(nn.Module):
         total, sums = torch.einsum("nkp,np->k", weights, held), weights.sum(dim=(0, 2))
         return mean_where(total / sums.clamp(min=1e-12), sums > 0)
 
-    def _body(self, mine: Tensor, theirs: Tensor, valid: Tensor, edges: Tensor, squared: Tensor) -> Tensor:
+    def _body(self, student: Tensor, teacher: Tensor, valid: Tensor, edges: Tensor, tau: Tensor) -> Tensor:
         inside = valid & (edges < 1)
-        prior = torch.where(inside, 1 - edges, 1.0).log()[:, None]
-        divergence = divergence_over_positions(mine + prior, theirs + prior, inside).mean(dim=1)  # (N,)
-        return mean_where(squared * divergence, inside.flatten(1).any(dim=1))
+        prior = torch.where(inside, 1 - edges, 1.0).log()
+        divergence = divergence_over_positions(student, teacher, inside, tau, prior).mean(dim=1)  # (N,)
+        return mean_where(tau.flatten().square() * divergence, inside.flatten(1).any(dim=1))
