@@ -204,7 +204,7 @@ def ratio(over: list[float], under: list[float]) -> str:
 
 def compare(name: str, args: argparse.Namespace) -> str:
     """A line of the table."""
-    kinds = ["yaml", *(["alike", "plain"] if name in PLAIN else [])]
+    kinds = ["yaml", *(["alike", "plain"] if name in PLAIN and not args.ours else [])]
     runs = {kind: steps(name, kind, args) for kind in kinds}
     for run in runs.values():
         run()
@@ -274,6 +274,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--ours", action="store_true", help="leave the plain formulas out")
     parser.add_argument("--recipe", default="kd=hybrid", help="for `hybrid`")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

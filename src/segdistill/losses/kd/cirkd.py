@@ -67,7 +67,7 @@ class CrossImage(nn.Module):
         region_weight: float = 0.1,
         positions: int = 1024,
         contrast: int = 4096,
-        block: int = 1024,
+        block: int = 256,
     ) -> None:
         super().__init__()
         self.temperature = checked_temperature(temperature)
@@ -123,10 +123,10 @@ class CrossImage(nn.Module):
                 _scores(rows, all_.flatten(0, 1), outside)
                 for rows, all_ in ((mine, everyone[0]), (theirs, everyone[1]))
             ]
-            log_s, log_t = (F.log_softmax(s.view(-1, images, positions) / self.temperature, dim=2) for s in scores)
+            log_s, log_t = (F.log_softmax(s.view(-1, images, positions), dim=2) for s in scores)
             return torch.where(counts[:, None] & counted, _kl(log_t, log_s), 0.0).sum()
 
-        rows = student.flatten(0, 1), teacher.flatten(0, 1), valid.flatten()
+        rows = student.flatten(0, 1) / self.temperature, teacher.flatten(0, 1) / self.temperature, valid.flatten()
         total = sum_in_blocks(divergence, *rows, block=self.block)
         return summed(total) / (summed(valid.sum()) * counted.sum()).clamp(min=1)
 
@@ -142,11 +142,12 @@ class CrossImage(nn.Module):
             def divergence(
                 mine: Tensor, theirs: Tensor, counts: Tensor, vectors: Tensor = vectors, out: Tensor = outside
             ) -> Tensor:
-                scores = (_scores(rows, vectors, out) / self.temperature for rows in (mine, theirs))
+                scores = (_scores(rows, vectors, out) for rows in (mine, theirs))
                 log_s, log_t = (F.log_softmax(one, dim=1) for one in scores)
                 return torch.where(counts, _kl(log_t, log_s), 0.0).sum()
 
-            rows = _rows(student).flatten(0, 1), _rows(teacher).flatten(0, 1), valid.flatten() & held.any()
+            mine, theirs = (_rows(x).flatten(0, 1) / self.temperature for x in (student, teacher))
+            rows = mine, theirs, valid.flatten() & held.any()
             total = sum_in_blocks(divergence, *rows, block=self.block)
             loss = loss + self.memory_weights[name] * summed(total) / summed(rows[2].sum()).clamp(min=1)
         return loss
@@ -183,7 +184,7 @@ def _rows(features: Tensor) -> Tensor:
 
 
 def _scores(rows: Tensor, columns: Tensor, outside: Tensor) -> Tensor:
-    """Cosines of rows (R, C) with columns (M, C), -inf for the columns that do not count."""
+    """Products of rows (R, C) with columns (M, C), -inf for the columns that do not count."""
     return (rows @ columns.T).masked_fill(outside, float("-inf"))
 
 
