@@ -63,7 +63,9 @@ def test_every_temperature(kind):
 
 
 def test_teacher_and_student_may_see_the_image_at_sizes_of_their_own():
-    ended = train(*TINY, "kd=hybrid", "teacher.resize=2.0", "student.resize=0.5", "trainer=debug", "hydra.run.dir=run")
+    ended = train(
+        *TINY, "kd=[logits,feature]", "teacher.resize=2.0", "student.resize=0.5", "trainer=debug", "hydra.run.dir=run"
+    )
     assert ended.code == 0, ended.err
     assert json.loads(open("run/model.json").read())["resize"] == 0.5
     table = ended.err.split("on the first batch:")[1]

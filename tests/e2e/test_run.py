@@ -73,7 +73,7 @@ def test_metrics_hold_every_key(runs):
         "sky", "building", "vegetation", "road", "pavement", "pole", "sign", "car", "person"
     }  # fmt: skip
     assert metrics["student"]["parameters"] == 1_136_761
-    assert metrics["kd"] == {"pixel_kl": 1.0, "cwd": 0.3, "cwd_feature": 2.0}
+    assert metrics["kd"] == {"cwd_feature": 50.0, "cwd_context": 50.0}
 
 
 def test_scores_are_fractions(runs):
