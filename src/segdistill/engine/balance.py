@@ -139,10 +139,9 @@ class Uncertainty(Balance):
 
     def forward(self, weighted: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The balanced losses and, as ``balance``, the sum of s_i / 2."""
-        scales = dict(zip((TASK, *self.names), (-self.log_variance).exp(), strict=True))
-        there = self.log_variance.new_tensor([float(name in weighted) for name in (TASK, *self.names)])
-        price = (there * self.log_variance).sum() / 2  # a term that is off has no price
-        return {name: scales[name] * value for name, value in weighted.items()} | {"balance": price}
+        logs = dict(zip((TASK, *self.names), self.log_variance, strict=True))
+        price = torch.stack([logs[name] for name in weighted]).sum() / 2  # a term that is off has no price
+        return {name: (-logs[name]).exp() * value for name, value in weighted.items()} | {"balance": price}
 
     def shares(self, weights: Mapping[str, float]) -> dict[str, Tensor]:
         """The same, with the learned scales."""

@@ -33,6 +33,14 @@ def at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
+def without_ignored(maps: Tensor, valid: Tensor) -> Tensor:
+    """Maps (N, C, h, w) in at least float32, 0 where ``valid`` (N, h, w) does not hold.
+
+    Filled before anything is computed of them: what is ignored may be infinite, and even 0 times it is nan.
+    """
+    return at_least_float32(maps).masked_fill(~valid[:, None], 0.0)
+
+
 def full_precision(like: Tensor) -> torch.autocast:
     """Context in which autocast is off on the device of ``like``: sums over pixels overflow in half precision."""
     return torch.autocast(like.device.type, enabled=False)

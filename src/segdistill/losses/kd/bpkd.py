@@ -9,7 +9,7 @@ from segdistill.losses.class_means import class_masks
 from segdistill.losses.kd.checks import check_shapes, checked
 from segdistill.losses.kd.divergence import divergence_over_positions
 from segdistill.losses.kd.temperature import Temperature, softening
-from segdistill.losses.labels import at_least_float32, full_precision, labels_at, mean_where
+from segdistill.losses.labels import full_precision, labels_at, mean_where, without_ignored
 from segdistill.losses.task.boundary import label_boundaries
 
 
@@ -72,8 +72,7 @@ class BoundaryPrivileged(nn.Module):
         valid = labels != IGNORE  # (N, h, w)
         with full_precision(student):
             tau = softening(self.temperature, student, teacher, valid)  # (N, 1, 1, 1)
-            # of what is infinite under ignored pixels the gradient would be nan
-            known = [at_least_float32(z).masked_fill(~valid[:, None], 0.0) for z in (student, teacher.detach())]
+            known = [without_ignored(z, valid) for z in (student, teacher.detach())]
             edges = self._edges(target, student.shape[2:]).to(known[0].dtype) * valid
             edge = self._edge(known[0] / tau, known[1] / tau, labels, edges, tau.flatten().square())
             return self.edge * edge + self.body * self._body(known[0], known[1], valid, edges, tau)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from segdistill.ignore import IGNORE
 from segdistill.losses.kd.checks import check_shapes, checked
 from segdistill.losses.kd.temperature import Temperature, softening
-from segdistill.losses.labels import at_least_float32, full_precision, labels_at
+from segdistill.losses.labels import full_precision, labels_at, without_ignored
 from segdistill.losses.ranks import summed
 
 LEAST = 1e-8  # sum of squares below which values are constant
@@ -67,9 +67,7 @@ class Correlation(nn.Module):
         valid = labels_at(target, student.shape[2:]) != IGNORE  # (N, h, w)
         with full_precision(student):
             tau = softening(self.temperature, student, teacher, valid)  # (N, 1, 1, 1)
-            ignored = ~valid[:, None]  # filled before the softmax: of infinite logits it is nan, and so is 0 times it
-            held = (at_least_float32(z).masked_fill(ignored, 0.0) for z in (student, teacher.detach()))
-            mine, theirs = ((z / tau).softmax(dim=1) for z in held)
+            mine, theirs = ((without_ignored(z, valid) / tau).softmax(dim=1) for z in (student, teacher.detach()))
             squared = tau[:, 0].square() * valid  # (N, h, w)
             even = 1 / student.shape[1]  # the mean of probabilities over the classes
             rho, varies = _pearson(mine - even, theirs - even, (1,))

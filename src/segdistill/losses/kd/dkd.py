@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from segdistill.ignore import IGNORE
 from segdistill.losses.kd.checks import check_shapes, checked
 from segdistill.losses.kd.temperature import Temperature, softening
-from segdistill.losses.labels import at_least_float32, full_precision, labels_at, mean_where
+from segdistill.losses.labels import full_precision, labels_at, mean_where, without_ignored
 
 
 class Decoupled(nn.Module):
@@ -60,10 +60,7 @@ class Decoupled(nn.Module):
         truth = labels.masked_fill(~valid, 0)[:, None]
         with full_precision(student):
             tau = softening(self.temperature, student, teacher, valid)  # (N, 1, 1, 1)
-            # of what is infinite under ignored pixels the gradient would be nan
-            mine, theirs = (
-                at_least_float32(z).masked_fill(~valid[:, None], 0.0) / tau for z in (student, teacher.detach())
-            )
+            mine, theirs = (without_ignored(z, valid) / tau for z in (student, teacher.detach()))
             (true_s, rest_s, among_s), (true_t, rest_t, among_t) = _split(mine, truth), _split(theirs, truth)
             binary = true_t.exp() * (true_t - true_s) + rest_t.exp() * (rest_t - rest_s)  # (N, h, w)
             others = (among_t.exp() * (among_t - among_s).scatter(1, truth, 0.0)).sum(dim=1)

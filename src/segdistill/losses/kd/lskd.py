@@ -7,7 +7,7 @@ from segdistill.ignore import IGNORE
 from segdistill.losses.kd.checks import check_shapes
 from segdistill.losses.kd.pixel_kl import PixelKL
 from segdistill.losses.kd.temperature import Temperature
-from segdistill.losses.labels import at_least_float32, full_precision, labels_at
+from segdistill.losses.labels import full_precision, labels_at, without_ignored
 
 
 class StandardisedKL(nn.Module):
@@ -51,11 +51,9 @@ class StandardisedKL(nn.Module):
             Scalar, at least float32; 0 attached to the graph if every pixel is ignored.
         """
         check_shapes(student, teacher, target)
-        ignored = labels_at(target, student.shape[2:])[:, None] == IGNORE
+        valid = labels_at(target, student.shape[2:]) != IGNORE  # (N, h, w)
         with full_precision(student):
-            mine, theirs = (
-                _standardised(at_least_float32(z).masked_fill(ignored, 0.0)) for z in (student, teacher.detach())
-            )
+            mine, theirs = (_standardised(without_ignored(z, valid)) for z in (student, teacher.detach()))
             value: Tensor = self.compare(student=mine, teacher=theirs, target=target)
             return value
 

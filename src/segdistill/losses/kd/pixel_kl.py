@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from segdistill.ignore import IGNORE
 from segdistill.losses.kd.checks import check_shapes, checked
 from segdistill.losses.kd.temperature import Temperature, softening
-from segdistill.losses.labels import at_least_float32, full_precision, labels_at, mean_where
+from segdistill.losses.labels import full_precision, labels_at, mean_where, without_ignored
 
 
 class PixelKL(nn.Module):
@@ -50,8 +50,7 @@ class PixelKL(nn.Module):
         valid = labels_at(target, student.shape[2:]) != IGNORE  # (N, h, w)
         with full_precision(student):
             tau = softening(self.temperature, student, teacher, valid)  # (N, 1, 1, 1)
-            # what is ignored may be infinite: it is left out before the softmax, or its gradient would be nan
-            known = [at_least_float32(z).masked_fill(~valid[:, None], 0.0) for z in (student, teacher.detach())]
+            known = [without_ignored(z, valid) for z in (student, teacher.detach())]
             log_s, log_t = (F.log_softmax(z / tau, dim=1) for z in known)
             divergence = tau[:, 0].square() * (log_t.exp() * (log_t - log_s)).sum(dim=1)  # (N, h, w)
             return mean_where(divergence, valid)
