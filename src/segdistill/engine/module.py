@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from segdistill.data.augment import adjust_colours, sample_views
 from segdistill.data.loading import Batch
+from segdistill.data.prepare import prepare
 from segdistill.engine.balance import TASK, Balance
 from segdistill.engine.ema import average_of
 from segdistill.engine.guard import FiniteGuard
@@ -164,13 +164,7 @@ class DistillModule(pl.LightningModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """On the device: views where the loader gave whole images, floats, colours."""
-        image, mask = batch.image, batch.mask
-        if batch.whole:
-            image, mask = sample_views(image, mask, batch.geometry, self.crop)
-        image = image.float().div_(255)
-        if self.trainer.training:
-            image = adjust_colours(image, batch.photometric)
-        return batch._replace(image=image.contiguous(memory_format=self.memory_format), mask=mask.long())
+        return prepare(batch, self.crop, training=self.trainer.training, memory_format=self.memory_format)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Give the step its own generator, so that a resumed run draws what an unbroken one draws."""

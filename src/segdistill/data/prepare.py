@@ -1,0 +1,26 @@
+"""What is left to do to a batch once it is on the device: views of whole images, floats, colours."""
+
+import torch
+
+from segdistill.data.augment import adjust_colours, sample_views
+from segdistill.data.loading import Batch
+
+
+def prepare(
+    batch: Batch, crop: tuple[int, int], *, training: bool, memory_format: torch.memory_format = torch.contiguous_format
+) -> Batch:
+    """A loader's batch as networks and losses want it: image float in [0, 1], mask int64.
+
+    Args:
+        batch: on the device.
+        crop: (H, W) of the views, where the loader gave whole images.
+        training: apply ``photometric``.
+        memory_format: of the image.
+    """
+    image, mask = batch.image, batch.mask
+    if batch.whole:
+        image, mask = sample_views(image, mask, batch.geometry, crop)
+    image = image.float().div_(255)
+    if training:
+        image = adjust_colours(image, batch.photometric)
+    return batch._replace(image=image.contiguous(memory_format=memory_format), mask=mask.long())
