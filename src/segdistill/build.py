@@ -14,7 +14,7 @@ from torch import nn
 from segdistill.data.augment import Augment
 from segdistill.data.files import SegmentationSet
 from segdistill.data.held_out import HeldOut
-from segdistill.data.loading import Loading, same_size
+from segdistill.data.loading import Loading, StoredMaps, same_size
 from segdistill.data.sampler import rare_class_weights
 from segdistill.data.statistics import ClassStatistics, class_statistics
 from segdistill.engine.balance import Balance, balance
@@ -59,8 +59,10 @@ def applies_in_loader(cfg: DictConfig, train: SegmentationSet, *, on_gpu: bool) 
     return bool(cfg.data.where == "loader")
 
 
-def data_module(cfg: DictConfig, sets: dict[str, SegmentationSet], *, on_gpu: bool) -> DataModule:
-    """The loaders of a run."""
+def data_module(
+    cfg: DictConfig, sets: dict[str, SegmentationSet], *, on_gpu: bool, stored: StoredMaps | None = None
+) -> DataModule:
+    """The loaders of a run; ``stored`` are the teacher's outputs where they are cached."""
     weights: np.ndarray | None = None
     if cfg.data.rare_class_temperature:
         pixels = statistics(cfg, sets["train"]).pixels.numpy()
@@ -72,6 +74,7 @@ def data_module(cfg: DictConfig, sets: dict[str, SegmentationSet], *, on_gpu: bo
         seed=cfg.seed,
         apply_in_loader=applies_in_loader(cfg, sets["train"], on_gpu=on_gpu),
         weights=weights,
+        stored=stored,
     )
 
 

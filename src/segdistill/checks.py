@@ -12,14 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from segdistill.errors import UserError, mendable
 from segdistill.rules import RULES, TERM_RULES, broken
-from segdistill.term_checks import class_map, losses, taps
+from segdistill.term_checks import class_map, losses, stored, taps
 
 
 def check_config(cfg: DictConfig) -> None:
     """Raise one UserError that lists everything that is wrong with ``cfg``."""
     errors = [f"{key} must be given: {key}=..." for key in _missing(OmegaConf.to_container(cfg, resolve=False))]
     if not errors:
-        checks = (_ranges, _targets, _classes, class_map, taps, losses, _files, _devices)
+        checks = (_ranges, _targets, _classes, class_map, taps, losses, stored, _files, _devices)
         errors = [message.replace("\n", "\n    ") for check in checks for message in check(cfg)]
     if errors:
         count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"

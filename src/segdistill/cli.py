@@ -12,6 +12,7 @@ USAGE = """usage: segdistill VERB [overrides]
   train        train or distil a student; python train.py is the same (-m sweeps, --help lists the groups)
   models       every student and teacher: segdistill models kind=student sort=gmacs size=[360,480] output=markdown
   data check   scan a dataset before training on it: segdistill data check dataset=camvid dataset.root=DIR
+  cache        a teacher's stored outputs: cache build (what a run with these overrides reads), info, verify, clear key=KEY
 
 Overrides are Hydra's: group=option key=value. output=json prints one JSON document on stdout.
 """
@@ -30,6 +31,8 @@ def main() -> None:
         sys.exit(models(rest))
     if verb == "data" and rest[:1] == ["check"]:
         sys.exit(data_check(rest[1:]))
+    if verb == "cache" and rest[:1] and rest[0] in ("build", "info", "verify", "clear"):
+        sys.exit(cache(rest[0], rest[1:]))
     print(f"error: {' '.join(arguments[:2])!r} is no verb\n\n{USAGE}", end="", file=sys.stderr)
     sys.exit(2)
 
@@ -189,3 +192,26 @@ def data_check(arguments: Sequence[str]) -> int:
             render(report, Console())
 
     return guarded(check) or (2 if failed else 0)
+
+
+def cache(verb: str, arguments: Sequence[str]) -> int:
+    """``segdistill cache build|info|verify|clear``: exit code 2 if ``verify`` finds a broken file."""
+    keys = [one.removeprefix("key=") for one in arguments if one.startswith("key=")]
+    overrides = [one for one in arguments if not one.startswith("key=")]
+    if _told(overrides):
+        return 2
+    from hydra import compose, initialize_config_dir
+
+    from segdistill import cache_verbs
+    from segdistill.conf_dir import conf_dir
+    from segdistill.outcome import guarded
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=overrides)
+    code = 0
+
+    def act() -> None:
+        nonlocal code
+        code = cache_verbs.main(verb, cfg, keys[0] if keys else None)
+
+    return guarded(act) or code

@@ -43,6 +43,13 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "callbacks.checkpoint.every_n_steps": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
     "callbacks.samples.count": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
     "teacher.refuse_below": (lambda v: v >= 0, "at least 0"),
+    "teacher.cache": (lambda v: v in ("none", "full_view", "replay"), "none, full_view or replay"),
+    "teacher.store.as": (
+        lambda v: v in ("float16", "top_k_uint8", "top_k_float16"),
+        "float16, top_k_uint8 or top_k_float16",
+    ),
+    "teacher.store.k": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
+    "teacher.store.views": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
     "teacher.key_map": (lambda v: v is None or hasattr(v, "items"), "null or {regex: replacement, ...}"),
     "transfer.key_map": (lambda v: v is None or hasattr(v, "items"), "null or {regex: replacement, ...}"),
     "transfer.head": (lambda v: v in ("keep", "new"), "keep or new"),

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -14,6 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from segdistill import build, transfer
 from segdistill.checks import check_config
+from segdistill.engine.callbacks.teacher_outputs import TeacherOutputs
 from segdistill.engine.launch import ranks_run_alone
 from segdistill.engine.loggers import finish
 from segdistill.engine.module import DistillModule
@@ -25,6 +26,7 @@ from segdistill.models.network import SegModel
 from segdistill.outcome import STATES, explain
 from segdistill.quiet import quieten
 from segdistill.report.conclude import conclude
+from segdistill.teacher_cache import TeacherCache, teacher_cache
 from segdistill.teacher_source import build_teacher
 from segdistill.trainer import build_training, timing, uses_gpu
 
@@ -52,9 +54,11 @@ def run(cfg: DictConfig, path: Path, *, group: str | None = None) -> dict[str, A
     thawing = transfer.finetuning(cfg, student)
     if resume_from is None:
         transfer.load_initial_weights(cfg, student)
-    module, teacher = build_module(cfg, sets, student)
-    training = build_training(cfg, folder, sets, thawing, group=group)
-    trainer, data = training.trainer, build.data_module(cfg, sets, on_gpu=uses_gpu(cfg))
+    module, teacher, cache = build_module(cfg, sets, student)
+    extra = [thawing] if cache is None else [thawing, TeacherOutputs(cache.fill)]
+    training = build_training(cfg, folder, sets, *extra, group=group)
+    stored = None if cache is None else cache.kept
+    trainer, data = training.trainer, build.data_module(cfg, sets, on_gpu=uses_gpu(cfg), stored=stored)
     try:
         with ranks_run_alone(folder, trainer):
             trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
@@ -68,14 +72,24 @@ def run(cfg: DictConfig, path: Path, *, group: str | None = None) -> dict[str, A
         finish(trainer.loggers)
 
 
-def build_module(
-    cfg: DictConfig, sets: dict[str, Any], student: SegModel
-) -> tuple[DistillModule, dict[str, Any] | None]:
-    """The student with its losses and, where the recipe has terms, its teacher; and what is said of the teacher."""
+class Built(NamedTuple):
+    """The student with its losses; where the recipe has terms, what is said of the teacher, and its cache."""
+
+    module: DistillModule
+    teacher: dict[str, Any] | None
+    cache: TeacherCache | None
+
+
+def build_module(cfg: DictConfig, sets: dict[str, Any], student: SegModel) -> Built:
+    """Everything that learns or teaches."""
     teachers: dict[str, Teacher] = {}
-    facts = None
+    facts, cache = None, None
     if cfg.kd.terms:
         teachers["main"], facts = build_teacher(cfg, sets, torch.device("cuda" if uses_gpu(cfg) else "cpu"))
+        if cfg.teacher.cache != "none" and not cfg.trainer.get("fast_dev_run"):
+            cache = teacher_cache(cfg, sets["train"], teachers["main"], on_gpu=uses_gpu(cfg))
+            cache.claim()
+            facts["cache"] = cache.told()
     crop = build.augment(cfg).crop
     terms = build_terms(build.term_specs(cfg), student, teachers, crop=crop, num_classes=cfg.num_classes)
     module = DistillModule(
@@ -91,6 +105,7 @@ def build_module(
         ema_decay=cfg.engine.ema_decay,
         channels_last=cfg.engine.channels_last,
         crop=crop,
+        map_sizes=None if cache is None else cache.kept.view_sizes,
         depths=transfer.encoder_parts(cfg, student),
         lr_decay=cfg.transfer.lr_decay,
     )
@@ -98,7 +113,7 @@ def build_module(
         if terms and cfg.kd.measure_every:  # gradients are measured on a graph that is kept for the step itself
             torch._functorch.config.donated_buffer = False
         student.compile()
-    return module, facts
+    return Built(module, facts, cache)
 
 
 def open_folder(folder: RunFolder, cfg: DictConfig) -> Path | None:

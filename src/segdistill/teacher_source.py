@@ -63,6 +63,7 @@ def _load(cfg: DictConfig, source: str | None) -> Teacher:
     if source is not None and "encoder_weights" in network.network:
         network.network.encoder_weights = None  # the checkpoint holds the encoder; nothing is fetched
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # as built, a teacher is at least always the same: caches are found again
         model = build.seg_model(network)
     if source is not None:
         load_weights(
@@ -123,13 +124,23 @@ def _confusion(cfg: DictConfig, teacher: Teacher, source: SegmentationSet, devic
     return evaluator.result().total
 
 
-def _key(cfg: DictConfig, teacher: Teacher, sets: list[SegmentationSet]) -> str:
+def weights_hash(teacher: Teacher) -> str:
+    """A hash of every tensor of the network."""
     digest = hashlib.sha256()
     for name, value in sorted(teacher.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def network_settings(cfg: DictConfig) -> dict[str, Any]:
+    """What of a teacher's config makes other logits from the same tensors."""
     facts = {key: build.plain(cfg.teacher).get(key) for key in SETTINGS}
     facts["network"].pop("encoder_weights", None)
-    told = [facts, build.plain(cfg.dataset.source), list(cfg.dataset.classes), [one.fingerprint() for one in sets]]
-    digest.update(json.dumps(told).encode())
-    return digest.hexdigest()[:16]
+    return facts
+
+
+def _key(cfg: DictConfig, teacher: Teacher, sets: list[SegmentationSet]) -> str:
+    told = [weights_hash(teacher), network_settings(cfg), build.plain(cfg.dataset.source), list(cfg.dataset.classes)]
+    told.append([one.fingerprint() for one in sets])
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]

@@ -65,6 +65,28 @@ def losses(cfg: DictConfig) -> Iterator[str]:
                 )
 
 
+def stored(cfg: DictConfig) -> Iterator[str]:
+    """Every term can be computed from what is kept of the teacher's outputs."""
+    teacher = cfg.teacher
+    if teacher is None or not cfg.kd.terms or teacher.cache == "none" or teacher.store["as"] == "float16":
+        return
+    kind, k = teacher.store["as"], teacher.store.k
+    if isinstance(k, int) and k >= cfg.num_classes:
+        yield f"teacher.store.k={k}: there are {cfg.num_classes} classes; keep fewer, or teacher.store.as=float16"
+    for name, term in cfg.kd.terms.items():
+        with contextlib.suppress(Exception):  # what cannot be imported is told by _targets
+            fits = getattr(get_object(term.loss._target_), "compares_probabilities", False)
+            if "logits" in map(_bare, _listed(term.teacher)) and not fits:
+                yield (
+                    f"teacher.store.as={kind}: kd.terms.{name} needs the logits themselves, of which only the "
+                    "likeliest classes' probabilities would be kept; take teacher.store.as=float16, or leave it out"
+                )
+
+
+def _bare(tap: str) -> str:
+    return split_tap(tap)[1]
+
+
 def _wrong_argument(term: DictConfig) -> str | None:
     """What a term's loss says of its arguments, built for some number of channels."""
     channels = 8 if isinstance(term.student, str) else [8] * len(_listed(term.student))

@@ -180,3 +180,13 @@ def _blur(images: Tensor, sigma: Tensor, radius: int = 4) -> Tensor:
     flat = F.pad(images.reshape(1, 3 * n, height, width), [radius] * 4, mode="replicate")
     flat = F.conv2d(F.conv2d(flat, kernel[:, :, None], groups=3 * n), kernel[..., None], groups=3 * n)
     return flat.reshape(n, 3, height, width)
+
+
+def sample_maps(maps: Tensor, geometry: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring maps of whole images (N, C, h, w) into the views of ``geometry`` (N, 2, 3): (N, C, *size) in float32.
+
+    Bilinear; a map spans its image whatever its stride, as it does where logits are upsampled. Outside the image the
+    border is repeated, and the labels are ignored.
+    """
+    grid = F.affine_grid(geometry.float(), [len(maps), 1, *size], align_corners=False)
+    return F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)

@@ -1,16 +1,16 @@
 """From a dataset to batches: read, augment, collate; a broken image is an error or is skipped and reported."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from segdistill.data.augment import FILL, IDENTITY, Augment, View, apply_view
+from segdistill.data.augment import FILL, IDENTITY, Augment, View, apply_view, sample_maps
 from segdistill.data.files import SegmentationSet
 from segdistill.data.sampler import EpochBatches, EvalBatches
 from segdistill.errors import UserError
@@ -30,6 +30,7 @@ class Batch(NamedTuple):
         photometric: (N, 3 or 4) brightness, contrast, saturation and perhaps blur sigma, still to be applied.
         whole: images are still whole; ``geometry`` is to be applied on the device.
         failed: what was wrong with the images that could not be read (their masks are all ignore).
+        stored: ``teacher/map`` -> (N, C, h, w) of a teacher's stored outputs, in the same state as the images.
     """
 
     image: Tensor
@@ -39,6 +40,16 @@ class Batch(NamedTuple):
     photometric: Tensor
     whole: bool = False
     failed: tuple[str, ...] = ()
+    stored: dict[str, Tensor] = {}  # noqa: RUF012 (never mutated)
+
+
+class StoredMaps(Protocol):
+    """What a loader needs of a teacher's stored outputs."""
+
+    def view(self, seed: int, epoch: int, index: int) -> tuple[int, int, int]: ...  # noqa: D102
+    def read(self, view: tuple[int, int, int]) -> dict[str, Tensor]: ...  # noqa: D102
+    @property
+    def view_sizes(self) -> Mapping[str, tuple[int, int]]: ...  # noqa: D102
 
 
 class TrainViews(Dataset[Batch]):
@@ -50,12 +61,21 @@ class TrainViews(Dataset[Batch]):
         seed: the run's seed.
         apply: crop and resize here; otherwise whole images are given, for ``sample_views`` on an accelerator.
         on_error: what an unreadable image does.
+        stored: a teacher's outputs, to be given with the images; may fix which views there are.
     """
 
     def __init__(
-        self, source: SegmentationSet, augment: Augment, *, seed: int, apply: bool, on_error: OnError = "raise"
+        self,
+        source: SegmentationSet,
+        augment: Augment,
+        *,
+        seed: int,
+        apply: bool,
+        on_error: OnError = "raise",
+        stored: StoredMaps | None = None,
     ) -> None:
         self.source, self.augment, self.seed, self.apply, self.on_error = source, augment, seed, apply, on_error
+        self.stored = stored
 
     def __len__(self) -> int:
         return len(self.source)
@@ -63,11 +83,20 @@ class TrainViews(Dataset[Batch]):
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         epoch, index = key
         image, mask, failed = _read(self.source, index, self.on_error)
-        rng = np.random.default_rng((self.seed, epoch, index))
-        view = self.augment.draw(rng, (image.shape[1], image.shape[2]))
+        of = (self.seed, epoch, index) if self.stored is None else self.stored.view(self.seed, epoch, index)
+        view = self.augment.draw(np.random.default_rng(of), (image.shape[1], image.shape[2]))
+        maps = {} if self.stored is None else self.stored.read(of)
         if self.apply:
             image, mask = apply_view(image, mask, view.geometry, self.augment.crop)
-        return _sample(image, mask, index, view, failed)._replace(whole=not self.apply)
+            maps = self._sampled(maps, view.geometry)
+        return _sample(image, mask, index, view, failed)._replace(whole=not self.apply, stored=maps)
+
+    def _sampled(self, maps: dict[str, Tensor], geometry: Tensor) -> dict[str, Tensor]:
+        sizes = {} if self.stored is None else self.stored.view_sizes
+        return {
+            name: sample_maps(one[None], geometry[None], sizes[name])[0] if name in sizes else one
+            for name, one in maps.items()
+        }
 
 
 class EvalImages(Dataset[Batch]):
@@ -101,10 +130,11 @@ def _sample(image: Tensor, mask: Tensor, index: int, view: View, failed: tuple[s
 
 def collate(samples: Sequence[Batch]) -> Batch:
     """Stack samples of equal size."""
-    *tensors, whole, failed = zip(*samples, strict=True)
+    *tensors, whole, failed, stored = zip(*samples, strict=True)
     image, mask, index, geometry, photometric = (torch.stack(column) for column in tensors)
     told = tuple(text for texts in failed for text in texts)
-    return Batch(image, mask, index, geometry, photometric, whole[0], told)
+    maps = {name: torch.stack([one[name] for one in stored]) for name in stored[0]}
+    return Batch(image, mask, index, geometry, photometric, whole[0], told, maps)
 
 
 def same_size(source: SegmentationSet) -> bool:
@@ -131,19 +161,18 @@ class Loading(NamedTuple):
 
 def train_loader(views: TrainViews, order: EpochBatches, how: Loading) -> DataLoader[Batch]:
     """Endless epochs of training batches in the order of ``order``."""
-    return _loader(views, order, how, persistent_workers=how.num_workers > 0)
+    return loader(views, order, how, persistent_workers=how.num_workers > 0)
 
 
 def eval_loader(source: SegmentationSet, how: Loading, *, rank: int = 0, world_size: int = 1) -> DataLoader[Batch]:
     """All images at native size, once; one image a batch where sizes differ."""
     batch_size = how.eval_batch_size if how.eval_batch_size == 1 or same_size(source) else 1
     order = EvalBatches(len(source), batch_size, rank=rank, world_size=world_size)
-    return _loader(EvalImages(source, on_error=how.on_error), order, how)
+    return loader(EvalImages(source, on_error=how.on_error), order, how)
 
 
-def _loader(
-    dataset: Dataset[Batch], order: Any, how: Loading, *, persistent_workers: bool = False
-) -> DataLoader[Batch]:
+def loader(dataset: Dataset[Batch], order: Any, how: Loading, *, persistent_workers: bool = False) -> DataLoader[Batch]:
+    """Batches of what ``order`` names, made by ``how.num_workers`` processes."""
     return DataLoader(
         dataset,
         batch_sampler=order,

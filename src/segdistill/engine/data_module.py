@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from segdistill.data.augment import Augment
 from segdistill.data.files import SegmentationSet
-from segdistill.data.loading import Batch, Loading, OnError, TrainViews, eval_loader, train_loader
+from segdistill.data.loading import Batch, Loading, OnError, StoredMaps, TrainViews, eval_loader, train_loader
 from segdistill.data.sampler import EpochBatches
 
 
@@ -22,6 +22,7 @@ class DataModule(pl.LightningDataModule):
         seed: the run's seed.
         apply_in_loader: views are made by the loader; otherwise on the device.
         weights: (num_images,) chance of each training image; None shuffles.
+        stored: a teacher's outputs that come with the training images.
     """
 
     def __init__(
@@ -33,12 +34,15 @@ class DataModule(pl.LightningDataModule):
         seed: int,
         apply_in_loader: bool,
         weights: np.ndarray | None = None,
+        stored: StoredMaps | None = None,
     ) -> None:
         super().__init__()
         self.sets, self.how, self.seed, self.weights = dict(sets), how, seed, weights
         self.restored_step = 0
         on_error: OnError = how.on_error
-        self.views = TrainViews(sets["train"], augment, seed=seed, apply=apply_in_loader, on_error=on_error)
+        self.views = TrainViews(
+            sets["train"], augment, seed=seed, apply=apply_in_loader, on_error=on_error, stored=stored
+        )
 
     def state_dict(self) -> dict[str, int]:
         """The step is kept here too: the Trainer asks for its loader before it restores its own count."""

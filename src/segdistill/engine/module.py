@@ -18,7 +18,7 @@ from segdistill.engine.objective import TaskLoss
 from segdistill.engine.optim import build_optimizer, parameter_groups
 from segdistill.engine.preflight import preflight
 from segdistill.engine.schedules import LearningRate
-from segdistill.engine.teacher import Teacher
+from segdistill.engine.teacher import Teacher, taught
 from segdistill.engine.terms import Term
 from segdistill.metrics.evaluator import Evaluation, Evaluator, ordered
 from segdistill.metrics.scores import scores
@@ -43,6 +43,7 @@ class DistillModule(pl.LightningModule):
         seed: the step's own generator is a function of it and the step.
         ema_decay: decay of the averaged weights that are then scored and kept; None is off.
         crop: (H, W) of the training views, needed where whole images are sampled on the device.
+        map_sizes: ``teacher/map`` -> (h, w) in these views, for stored outputs of whole images.
         depths: modules of the student, shallowest first, that learn the more slowly, the shallower.
         lr_decay: factor on the learning rate for each step of depth.
     """
@@ -62,6 +63,7 @@ class DistillModule(pl.LightningModule):
         ema_decay: float | None = None,
         channels_last: bool = False,
         crop: tuple[int, int],
+        map_sizes: Mapping[str, tuple[int, int]] | None = None,
         depths: Sequence[nn.Module] = (),
         lr_decay: float = 1.0,
     ) -> None:
@@ -75,7 +77,7 @@ class DistillModule(pl.LightningModule):
             f"{path}.{name}" for path, part in self.named_modules() for name in getattr(part, "same_on_every_rank", ())
         ]
         self._teachers = dict(teachers)  # a plain dict: not registered, so not saved, not optimised, not in DDP
-        self.classes, self.crop, self.seed = classes, crop, seed
+        self.classes, self.crop, self.map_sizes, self.seed = classes, crop, map_sizes, seed
         self.make_optimizer, self.learning_rate = optimizer, learning_rate
         self.depths, self.lr_decay = list(depths), lr_decay
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -104,7 +106,7 @@ class DistillModule(pl.LightningModule):
         weights = {name: term.at(self.progress) for name, term in self.terms.items()}
         active = [name for name in weights if weights[name] or self.trainer.world_size > 1]  # DDP wants every gradient
         student = self.student(batch.image)
-        teachers = {name: teacher(batch.image) for name, teacher in self._teachers.items()} if active else {}
+        teachers = taught(self._teachers, batch.image, batch.stored) if active else {}
         raw = {TASK: self.task(student, batch.mask)}
         raw |= {name: self.terms[name](student, teachers, batch.mask) for name in active}
         self.look(raw, weights, student, teachers)
@@ -164,7 +166,13 @@ class DistillModule(pl.LightningModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """On the device: views where the loader gave whole images, floats, colours."""
-        return prepare(batch, self.crop, training=self.trainer.training, memory_format=self.memory_format)
+        return prepare(
+            batch,
+            self.crop,
+            training=self.trainer.training,
+            memory_format=self.memory_format,
+            map_sizes=self.map_sizes,
+        )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Give the step its own generator, so that a resumed run draws what an unbroken one draws."""

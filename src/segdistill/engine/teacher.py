@@ -1,7 +1,7 @@
 """A frozen network that gives targets."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -92,3 +92,13 @@ class Teacher(nn.Module):
                 f"teacher {self.name!r} has {given} classes, the dataset {num_classes}; set teacher.class_map to "
                 f"{num_classes} of the teacher's class indices, one for each class of the dataset in its order"
             )
+
+
+def taught(teachers: Mapping[str, Teacher], image: Tensor, stored: Mapping[str, Tensor]) -> dict[str, SegOutput]:
+    """What every teacher says: its stored maps (``teacher/map``) where the batch brought them, else of the images."""
+    outputs = {}
+    for name, teacher in teachers.items():
+        start = f"{name}/"
+        taps = {key.removeprefix(start): one for key, one in stored.items() if key.startswith(start)}
+        outputs[name] = SegOutput(taps["logits"], taps=taps) if taps else teacher(image)
+    return outputs

@@ -46,6 +46,8 @@ class Correlation(nn.Module):
 
     across_batch: ClassVar[bool] = True
 
+    compares_probabilities = True  # of classes: logits may come from a store that keeps the likeliest only
+
     def __init__(self, beta: float = 1.0, gamma: float = 1.0, temperature: Temperature = 1.0) -> None:
         super().__init__()
         if min(beta, gamma) < 0:

@@ -37,6 +37,8 @@ class Decoupled(nn.Module):
         ValueError: for values out of range, or shapes that do not match.
     """
 
+    compares_probabilities = True  # of classes: logits may come from a store that keeps the likeliest only
+
     def __init__(self, alpha: float = 1.0, beta: float = 1.0, temperature: Temperature = 1.0) -> None:
         super().__init__()
         if min(alpha, beta) < 0:

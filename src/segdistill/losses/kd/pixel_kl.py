@@ -31,6 +31,8 @@ class PixelKL(nn.Module):
         ValueError: for a temperature that is not above 0, or shapes that do not match.
     """
 
+    compares_probabilities = True  # of classes: logits may come from a store that keeps the likeliest only
+
     def __init__(self, temperature: Temperature = 1.0) -> None:
         super().__init__()
         self.temperature = checked(temperature)
