@@ -126,13 +126,24 @@ def module(
     )
 
 
-def data(*, train=None, val=None, batch_size=2, num_workers=0, apply_in_loader=True, augment=None, on_error="raise"):
+def data(
+    *,
+    train=None,
+    val=None,
+    batch_size=2,
+    num_workers=0,
+    apply_in_loader=True,
+    augment=None,
+    on_error="raise",
+    stored=None,
+):
     return DataModule(
         {"train": train or Set(), "val": val or Set(3)},
         augment or Augment(CROP, brightness=0.2, contrast=0.2, saturation=0.2),
         Loading(batch_size, 1, num_workers, False, on_error),
         seed=7,
         apply_in_loader=apply_in_loader,
+        stored=stored,
     )
 
 

@@ -39,7 +39,7 @@ def build_cache(cfg: DictConfig) -> dict[str, Any]:
     if cfg.teacher.cache == "none":
         raise UserError("teacher.cache=none keeps nothing; give teacher.cache=full_view or replay")
     quieten()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     check_config(cfg)
     device = torch.device("cuda" if uses_gpu(cfg) else "cpu")
     sets = build.datasets(cfg)

@@ -12,7 +12,7 @@ USAGE = """usage: segdistill VERB [overrides]
   train        train or distil a student; python train.py is the same (-m sweeps, --help lists the groups)
   models       every student and teacher: segdistill models kind=student sort=gmacs size=[360,480] output=markdown
   data check   scan a dataset before training on it: segdistill data check dataset=camvid dataset.root=DIR
-  cache        a teacher's stored outputs: cache build (what a run with these overrides reads), info, verify, clear key=KEY
+  cache        a teacher's stored outputs: cache build (what such a run reads), info, verify, clear key=KEY
 
 Overrides are Hydra's: group=option key=value. output=json prints one JSON document on stdout.
 """
