@@ -99,20 +99,20 @@ def apply_view(image: Tensor, mask: Tensor, geometry: Tensor, crop: tuple[int, i
         return images[0], masks[0]
     rows, row_ok = _source_indices(geometry[1, 1].item(), geometry[1, 2].item(), mask.shape[0], crop[0])
     cols, col_ok = _source_indices(geometry[0, 0].item(), geometry[0, 2].item(), mask.shape[1], crop[1])
-    new_mask = mask[rows][:, cols]
-    new_mask[~(row_ok[:, None] & col_ok)] = IGNORE
+    labels = mask.numpy().take(rows, 0).take(cols, 1)  # four times as fast as torch's indexing
+    labels[~row_ok], labels[:, ~col_ok] = IGNORE, IGNORE
 
     top, bottom = _span(geometry[1, 1].item(), geometry[1, 2].item(), mask.shape[0])
     left, right = _span(geometry[0, 0].item(), geometry[0, 2].item(), mask.shape[1])
     patch = tvf.resize(_cut(image, top, left, bottom, right), list(crop), antialias=True)
-    return (patch.flip(-1) if geometry[0, 0] < 0 else patch).contiguous(), new_mask
+    return (patch.flip(-1) if geometry[0, 0] < 0 else patch).contiguous(), torch.from_numpy(labels)
 
 
-def _source_indices(gain: float, shift: float, length: int, out: int) -> tuple[Tensor, Tensor]:
-    centres = (2 * torch.arange(out, dtype=torch.float64) + 1) / out - 1  # output pixel centres in [-1, 1]
+def _source_indices(gain: float, shift: float, length: int, out: int) -> tuple[np.ndarray, np.ndarray]:
+    centres = (2 * np.arange(out) + 1) / out - 1  # output pixel centres in [-1, 1]
     # The tiny offset keeps exact .5 boundaries on one side, whatever float32 made of theta.
-    source = torch.floor(((gain * centres + shift + 1) * length) / 2 + 1e-4).long()
-    return source.clamp(0, length - 1), (source >= 0) & (source < length)
+    source = np.floor(((gain * centres + shift + 1) * length) / 2 + 1e-4).astype(np.int64)
+    return source.clip(0, length - 1), (source >= 0) & (source < length)
 
 
 def _span(gain: float, shift: float, length: int) -> tuple[int, int]:
@@ -139,14 +139,20 @@ def sample_views(images: Tensor, masks: Tensor, geometry: Tensor, crop: tuple[in
     n, (height, width) = len(images), crop
     geometry = geometry.float()
     fill = torch.tensor(FILL, device=images.device, dtype=torch.float32)[:, None, None]
-    grid = F.affine_grid(geometry, [n, 1, height, width], align_corners=False)
-    centred = images.float() - fill  # zero padding is FILL
-    pixels = sum(
-        F.grid_sample(centred, grid + shift, align_corners=False) for shift in _corners(geometry, images, crop)
-    )
+    grid = _grid(geometry, crop)
+    centred = images.float().sub_(fill)  # zero padding is FILL
+    pixels = fill.expand(n, 3, height, width).clone()
+    for shift in _corners(geometry, images, crop):
+        pixels.add_(F.grid_sample(centred, grid + shift, align_corners=False), alpha=0.25)
     labels = F.grid_sample((masks.float() - IGNORE)[:, None], grid, mode="nearest", align_corners=False)
-    pixels = (pixels / 4 + fill).round_().clamp_(0, 255)
-    return pixels.to(images.dtype), (labels[:, 0] + IGNORE).round_().to(masks.dtype)
+    return pixels.round_().clamp_(0, 255).to(images.dtype), labels[:, 0].add_(IGNORE).round_().to(masks.dtype)
+
+
+def _grid(geometry: Tensor, size: tuple[int, int]) -> Tensor:
+    """What ``F.affine_grid(align_corners=False)`` makes of (N, 2, 3), in a fifth of the time: (N, H, W, 2)."""
+    y, x = ((2 * torch.arange(side, device=geometry.device) + 1) / side - 1 for side in size)
+    by_x, by_y, shift = geometry[:, None, None].unbind(-1)  # (N, 1, 1, 2) each
+    return torch.addcmul(by_y * y[:, None, None] + shift, by_x, x[:, None])
 
 
 def _corners(geometry: Tensor, images: Tensor, crop: tuple[int, int]) -> list[Tensor]:
@@ -161,15 +167,28 @@ def _corners(geometry: Tensor, images: Tensor, crop: tuple[int, int]) -> list[Te
 
 
 def adjust_colours(images: Tensor, photometric: Tensor) -> Tensor:
-    """Brightness, contrast, saturation, blur of a float batch (N, 3, H, W) in [0, 1]; ``photometric`` (N, 3 or 4)."""
-    brightness, contrast, saturation, *sigma = photometric.to(images).T[:, :, None, None, None]
-    grey_weights = images.new_tensor([0.299, 0.587, 0.114])[:, None, None]
-    images = (images * brightness).clamp_(0, 1)
-    mean = (images * grey_weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
-    images = torch.lerp(mean, images, contrast).clamp_(0, 1)
-    grey = (images * grey_weights).sum(1, keepdim=True)
-    images = torch.lerp(grey, images, saturation).clamp_(0, 1)
-    return _blur(images, sigma[0].flatten()) if sigma else images
+    """Brightness, contrast, saturation, blur of a float batch (N, 3, H, W) in [0, 1], in place; returns it.
+
+    ``photometric`` is (N, 3 or 4). On a CPU images take turns: each stays in the cache while it is worked on.
+    """
+    photometric = photometric.to(images)
+    parts = zip(images.split(1), photometric.split(1), strict=True) if images.is_cpu else [(images, photometric)]
+    for part, factors in parts:
+        _adjust(part, factors)
+    return images
+
+
+def _adjust(images: Tensor, photometric: Tensor) -> None:
+    brightness, contrast, saturation, *sigma = photometric.T[:, :, None, None, None]
+    red, green, blue = 0.299, 0.587, 0.114
+    images.mul_(brightness).clamp_(0, 1)
+    means = images.mean((2, 3), keepdim=True)
+    mean = red * means[:, :1] + green * means[:, 1:2] + blue * means[:, 2:]
+    images.mul_(contrast).add_(mean * (1 - contrast)).clamp_(0, 1)
+    grey = (images[:, :1] * red).add_(images[:, 1:2], alpha=green).add_(images[:, 2:], alpha=blue)
+    images.mul_(saturation).add_(grey.mul_(1 - saturation)).clamp_(0, 1)
+    if sigma:
+        images.copy_(_blur(images, sigma[0].flatten()))
 
 
 def _blur(images: Tensor, sigma: Tensor, radius: int = 4) -> Tensor:
