@@ -127,7 +127,8 @@ class SegModel(nn.Module):
             image = _resized(image, self.resize)
         size = (image.shape[-2], image.shape[-1])
         x = image.flip(1) if self.bgr else image
-        x = (self.scale * x - self.mean) / self.std
+        x = x if self.scale == 1 else self.scale * x
+        x = (x - self.mean).div_(self.std)
         padded = (size[0] + -size[0] % self.divisor, size[1] + -size[1] % self.divisor)
         if padded != size:
             x = F.pad(x, (0, padded[1] - size[1], 0, padded[0] - size[0]))
