@@ -12,9 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from segdistill.data.augment import Augment
+from segdistill.data.decoding import resident
 from segdistill.data.files import SegmentationSet
 from segdistill.data.held_out import HeldOut
 from segdistill.data.loading import Loading, StoredMaps, same_size
+from segdistill.data.on_device import common_size
 from segdistill.data.sampler import rare_class_weights
 from segdistill.data.statistics import ClassStatistics, class_statistics
 from segdistill.engine.balance import Balance, balance
@@ -31,16 +33,22 @@ OmegaConf.register_new_resolver("len", len, replace=True)
 OmegaConf.register_new_resolver("folder_name", lambda text: text.replace("/", "_")[:150], replace=True)
 
 
-def datasets(cfg: DictConfig) -> dict[str, SegmentationSet]:
+def datasets(cfg: DictConfig, *, from_files: bool = False) -> dict[str, SegmentationSet]:
     """The splits by name; a set without labelled test images has no ``test``.
 
-    With ``data.held_out`` validation is on blocks of the training images, and the dataset's own ``val`` is not read.
+    They are read from where ``data.residence`` has them, or ``from_files`` whatever that says. With
+    ``data.held_out`` validation is on blocks of the training images, and the dataset's own ``val`` is not read.
     """
     held_out = None if cfg.data.held_out is None else HeldOut(**cfg.data.held_out)
     splits = [split for split in cfg.dataset.splits if not (held_out and split == "val")]
     sets: dict[str, SegmentationSet] = {split: instantiate(cfg.dataset.source, split=split) for split in splits}
+    if cfg.data.residence != "disk" and not from_files:
+        cache = Path(cfg.paths.cache)
+        sets = {split: resident(one, cache, on_error=cfg.data.on_error) for split, one in sets.items()}
     if held_out:
         sets["train"], sets["val"] = held_out.split(sets["train"])
+    if cfg.data.residence == "device":
+        common_size(sets["train"])  # before a teacher is trained
     return sets
 
 
@@ -55,7 +63,7 @@ def loading(cfg: DictConfig, *, on_gpu: bool) -> Loading:
 def applies_in_loader(cfg: DictConfig, train: SegmentationSet, *, on_gpu: bool) -> bool:
     """Whether the loader crops and resizes; otherwise the device samples whole images."""
     if cfg.data.where == "auto":
-        return not (on_gpu and same_size(train))
+        return cfg.data.residence != "device" and not (on_gpu and same_size(train))
     return bool(cfg.data.where == "loader")
 
 
@@ -75,6 +83,7 @@ def data_module(
         apply_in_loader=applies_in_loader(cfg, sets["train"], on_gpu=on_gpu),
         weights=weights,
         stored=stored,
+        on_device=cfg.data.residence == "device",
     )
 
 

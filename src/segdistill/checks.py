@@ -105,6 +105,11 @@ def _files(cfg: DictConfig) -> Iterator[str]:
         yield f"teacher.checkpoint={checkpoint}: does not exist; give a finished run folder, a weights file, or auto"
 
 
+def _data(cfg: DictConfig) -> Iterator[str]:
+    if cfg.data.residence == "device" and cfg.data.where == "loader":
+        yield "data.where=loader: data.residence=device makes the views on the device; leave data.where at auto"
+
+
 def _devices(cfg: DictConfig) -> Iterator[str]:
     accelerator, devices = cfg.trainer.get("accelerator", "auto"), cfg.trainer.get("devices", 1)
     gpus = torch.cuda.device_count()

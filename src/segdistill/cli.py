@@ -184,7 +184,7 @@ def data_check(arguments: Sequence[str]) -> int:
 
     def check() -> None:
         nonlocal failed
-        report = check_dataset(build.datasets(cfg), list(cfg.dataset.classes))
+        report = check_dataset(build.datasets(cfg, from_files=True), list(cfg.dataset.classes))
         failed = bool(report.errors)
         if cfg.output == "json":
             Console().print_json(data=report.to_dict())

@@ -18,6 +18,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.eval_batch_size": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
     "data.num_workers": (lambda v: v == "auto" or (isinstance(v, int) and v >= 0), "auto or a whole number from 0"),
     "data.where": (lambda v: v in ("auto", "loader", "device"), "auto, loader or device"),
+    "data.residence": (lambda v: v in ("disk", "ram", "device"), "disk, ram or device"),
     "data.on_error": (lambda v: v in ("raise", "skip"), "raise or skip"),
     "data.held_out": (
         lambda v: (

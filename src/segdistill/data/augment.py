@@ -172,7 +172,11 @@ def adjust_colours(images: Tensor, photometric: Tensor) -> Tensor:
     ``photometric`` is (N, 3 or 4). On a CPU images take turns: each stays in the cache while it is worked on.
     """
     photometric = photometric.to(images)
-    parts = zip(images.split(1), photometric.split(1), strict=True) if images.is_cpu else [(images, photometric)]
+    parts = (
+        zip(images.chunk(len(images)), photometric.chunk(len(images)), strict=True)
+        if images.is_cpu
+        else [(images, photometric)]
+    )
     for part, factors in parts:
         _adjust(part, factors)
     return images

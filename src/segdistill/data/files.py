@@ -31,7 +31,7 @@ class SegmentationSet(Protocol):
     """What the rest of the program needs of a dataset: decoding, nothing else.
 
     ``image(i)`` is uint8 (3, H, W) RGB; ``mask(i)`` is uint8 (H, W) of class indices with 255 = ignore;
-    ``fingerprint()`` changes when the labels may have changed, and keys what is cached about them.
+    ``fingerprint()`` changes when images or labels may have changed, and keys what is cached about them.
     """
 
     @property
@@ -129,12 +129,10 @@ class FileSet:
             raise _unreadable(path, error) from error
 
     def fingerprint(self) -> str:
-        """A hash of the names, groups, label rules and mask files (path, size, time of change)."""
+        """A hash of the names, groups, label rules, and image and mask files (path, size, time of change)."""
         digest = hashlib.sha256(self._rule.encode())
         for pair in self.pairs:
-            stat = pair.mask.stat() if pair.mask and pair.mask.exists() else None
-            seen = (stat.st_size, stat.st_mtime_ns) if stat else None
-            digest.update(repr((pair.name, pair.group, str(pair.mask), seen)).encode())
+            digest.update(repr((pair.name, pair.group, _state(pair.image), _state(pair.mask))).encode())
         return digest.hexdigest()
 
     def _by_label(self, raw: np.ndarray, path: Path) -> np.ndarray:
@@ -165,6 +163,14 @@ class FileSet:
             )
         labels = np.array([self._colors[value] for value in found.tolist()], dtype=np.uint8)
         return labels[where].reshape(packed.shape)
+
+
+def _state(path: Path | None) -> tuple[str, int, int] | None:
+    try:
+        stat = path.stat() if path else None
+    except OSError:
+        stat = None
+    return (str(path), stat.st_size, stat.st_mtime_ns) if stat else None
 
 
 def _rgb(file: Image.Image) -> np.ndarray:

@@ -62,6 +62,7 @@ class TrainViews(Dataset[Batch]):
         apply: crop and resize here; otherwise whole images are given, for ``sample_views`` on an accelerator.
         on_error: what an unreadable image does.
         stored: a teacher's outputs, to be given with the images; may fix which views there are.
+        pixels: False where the images are on the device already: only views are given, and whose they are.
     """
 
     def __init__(
@@ -73,23 +74,31 @@ class TrainViews(Dataset[Batch]):
         apply: bool,
         on_error: OnError = "raise",
         stored: StoredMaps | None = None,
+        pixels: bool = True,
     ) -> None:
         self.source, self.augment, self.seed, self.apply, self.on_error = source, augment, seed, apply, on_error
-        self.stored = stored
+        self.stored, self.pixels = stored, pixels
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         epoch, index = key
-        image, mask, failed = _read(self.source, index, self.on_error)
+        size, image, mask, failed = self._read(index)
         of = (self.seed, epoch, index) if self.stored is None else self.stored.view(self.seed, epoch, index)
-        view = self.augment.draw(np.random.default_rng(of), (image.shape[1], image.shape[2]))
+        view = self.augment.draw(np.random.default_rng(of), size)
         maps = {} if self.stored is None else self.stored.read(of)
         if self.apply:
             image, mask = apply_view(image, mask, view.geometry, self.augment.crop)
             maps = self._sampled(maps, view.geometry)
         return _sample(image, mask, index, view, failed)._replace(whole=not self.apply, stored=maps)
+
+    def _read(self, index: int) -> tuple[tuple[int, int], Tensor, Tensor, tuple[str, ...]]:
+        if self.pixels:
+            image, mask, failed = read(self.source, index, self.on_error)
+            return (mask.shape[0], mask.shape[1]), image, mask, failed
+        size, failed = _sized(self.source, index, self.on_error)
+        return size, torch.empty(3, 0, 0, dtype=torch.uint8), torch.empty(0, 0, dtype=torch.uint8), failed
 
     def _sampled(self, maps: dict[str, Tensor], geometry: Tensor) -> dict[str, Tensor]:
         sizes = {} if self.stored is None else self.stored.view_sizes
@@ -109,19 +118,38 @@ class EvalImages(Dataset[Batch]):
         return len(self.source)
 
     def __getitem__(self, index: int) -> Batch:
-        image, mask, failed = _read(self.source, max(index, 0), self.on_error)
+        image, mask, failed = read(self.source, max(index, 0), self.on_error)
         return _sample(image, torch.full_like(mask, IGNORE) if index < 0 else mask, index, IDENTITY, failed)
 
 
-def _read(source: SegmentationSet, index: int, on_error: OnError) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+def read(source: SegmentationSet, index: int, on_error: OnError) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """An image (3, H, W) and its mask (H, W); with ``skip`` one that cannot be read is filled, and told why.
+
+    Raises:
+        UserError: it cannot be read, with ``raise``.
+    """
     try:
         return source.image(index), source.mask(index), ()
     except UserError as error:
         if on_error == "raise":
             raise
-        size = next((size for size in map(partial(_size, source), (index, *range(len(source)))) if size), (64, 64))
+        size = _nearest_size(source, index)
         image = torch.tensor(FILL, dtype=torch.uint8)[:, None, None].repeat(1, *size)
         return image, torch.full(size, IGNORE, dtype=torch.uint8), (str(error),)
+
+
+def _sized(source: SegmentationSet, index: int, on_error: OnError) -> tuple[tuple[int, int], tuple[str, ...]]:
+    try:
+        return source.size(index), ()
+    except UserError as error:
+        if on_error == "raise":
+            raise
+        return _nearest_size(source, index), (str(error),)
+
+
+def _nearest_size(source: SegmentationSet, index: int) -> tuple[int, int]:
+    """(H, W) of an image that cannot be read: what its header says, or that of the first that can be."""
+    return next((size for size in map(partial(_size, source), (index, *range(len(source)))) if size), (64, 64))
 
 
 def _sample(image: Tensor, mask: Tensor, index: int, view: View, failed: tuple[str, ...]) -> Batch:
@@ -139,7 +167,12 @@ def collate(samples: Sequence[Batch]) -> Batch:
 
 def same_size(source: SegmentationSet) -> bool:
     """Whether all images have one size (read from the headers; one that cannot be read takes that of the others)."""
-    return len({_size(source, i) for i in range(len(source))} - {None}) <= 1
+    return len(sizes(source)) <= 1
+
+
+def sizes(source: SegmentationSet) -> set[tuple[int, int]]:
+    """(H, W) of all images, from the headers of those that can be read."""
+    return {size for size in (_size(source, i) for i in range(len(source))) if size is not None}
 
 
 def _size(source: SegmentationSet, index: int) -> tuple[int, int] | None:

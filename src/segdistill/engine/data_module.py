@@ -4,11 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader
 
 from segdistill.data.augment import Augment
 from segdistill.data.files import SegmentationSet
 from segdistill.data.loading import Batch, Loading, OnError, StoredMaps, TrainViews, eval_loader, train_loader
+from segdistill.data.on_device import DevicePixels
 from segdistill.data.sampler import EpochBatches
 
 
@@ -23,6 +25,7 @@ class DataModule(pl.LightningDataModule):
         apply_in_loader: views are made by the loader; otherwise on the device.
         weights: (num_images,) chance of each training image; None shuffles.
         stored: a teacher's outputs that come with the training images.
+        on_device: the training images are kept on the device, where their views are made.
     """
 
     def __init__(
@@ -35,14 +38,38 @@ class DataModule(pl.LightningDataModule):
         apply_in_loader: bool,
         weights: np.ndarray | None = None,
         stored: StoredMaps | None = None,
+        on_device: bool = False,
     ) -> None:
         super().__init__()
         self.sets, self.how, self.seed, self.weights = dict(sets), how, seed, weights
         self.restored_step = 0
+        self.on_device = on_device
+        self.pixels: DevicePixels | None = None
         on_error: OnError = how.on_error
         self.views = TrainViews(
-            sets["train"], augment, seed=seed, apply=apply_in_loader, on_error=on_error, stored=stored
+            sets["train"],
+            augment,
+            seed=seed,
+            apply=apply_in_loader and not on_device,
+            on_error=on_error,
+            stored=stored,
+            pixels=not on_device,
         )
+
+    def setup(self, stage: str) -> None:
+        """Bring the training images to the device, if that is where they live."""
+        assert self.trainer is not None
+        if self.on_device and stage == "fit":
+            self.pixels = DevicePixels.of(self.sets["train"], self.trainer.strategy.root_device)
+
+    def teardown(self, stage: str) -> None:
+        """Free their memory."""
+        self.pixels = None
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Training batches find their images there."""
+        batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return self.pixels.fill(batch) if self.pixels is not None and batch.whole else batch
 
     def state_dict(self) -> dict[str, int]:
         """The step is kept here too: the Trainer asks for its loader before it restores its own count."""
