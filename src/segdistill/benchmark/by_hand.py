@@ -43,7 +43,7 @@ def student_step(
     image, target = next(batches)
     with autocast():
         output = student(image)
-    cross_entropy(output, target, aux_weight).backward()
+    cross_entropy(output, target, aux_weight).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     optimizer.zero_grad()
 
@@ -63,6 +63,8 @@ class PlainFiles(Dataset[tuple[Tensor, Tensor]]):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image: Image.Image
+        mask: Image.Image
         image, mask = (Image.open(path) for path in self.pairs[index])
         image = image.convert("RGB")
         height, width = self.augment.crop
@@ -124,7 +126,7 @@ class Loop:
             losses["kd"] = full_size_kl(output.logits, theirs, target.shape[-2:], self.temperature)
         loss = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.seen = {"loss": loss.item()} | {name: value.item() for name, value in losses.items()}
 

@@ -49,6 +49,14 @@ def _measured(cfg: DictConfig) -> dict[str, Any]:
         from segdistill.benchmark.step import measure_step
 
         return measure_step(cfg)
-    from segdistill.benchmark.infer import measure_infer
+    if cfg.what == "infer":
+        from segdistill.benchmark.infer import measure_infer
 
-    return measure_infer(cfg)
+        return measure_infer(cfg)
+    if cfg.what == "loss":
+        from segdistill.benchmark.loss_ratio import measure_loss
+
+        return measure_loss(cfg)
+    from segdistill.benchmark.data import measure
+
+    return dict(measure(cfg, cfg.rounds))

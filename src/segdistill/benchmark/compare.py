@@ -27,7 +27,9 @@ def compare(paths: Sequence[str]) -> dict[str, Any]:
         raise UserError(f"compare={list(paths)}: give two files, compare=[before.json,after.json]")
     first, second = (_read(Path(path)) for path in paths)
     if first["what"] != second["what"]:
-        raise UserError(f"what: {paths[0]} measured {first['what']}, {paths[1]} {second['what']}; compare like with like")
+        raise UserError(
+            f"what: {paths[0]} measured {first['what']}, {paths[1]} {second['what']}; compare like with like"
+        )
     told = {
         name: f"{name}: {_fact(first, name)} in {paths[0]}, {_fact(second, name)} in {paths[1]}"
         for name in dict.fromkeys([*first["facts"], *second["facts"]])

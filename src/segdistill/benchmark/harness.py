@@ -67,7 +67,9 @@ class PeakMemory:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.mb, self.before = device, None, None  # type: float | None, float | None
+        self.device = device
+        self.mb: float | None = None
+        self.before: float | None = None
 
     def begin(self) -> None:
         """Forget the peak so far."""

@@ -53,5 +53,5 @@ def render_comparison(document: Document, console: Console) -> None:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return "x".join(map(str, value)) if all(isinstance(x, int) for x in value) else "+".join(value) or "none"
+        return ("x" if all(isinstance(x, int) for x in value) else "+").join(map(str, value)) or "none"
     return str(value)
