@@ -98,6 +98,7 @@ def facts(cfg: DictConfig) -> dict[str, Any]:
         "teacher_trained": cfg.teacher.checkpoint is not None,
         "dataset": cfg.dataset.name,
         "kd": list(cfg.kd.terms),
+        "cache": f"{cfg.teacher.cache} {cfg.teacher.store['as']}",
         "measure_every": cfg.kd.measure_every,
         "loss": list(cfg.loss.terms),
         "num_workers": build.loading(cfg, on_gpu=on_gpu).num_workers,

@@ -19,9 +19,11 @@ from segdistill import build, transfer
 from segdistill.benchmark.by_hand import Loop, PlainFiles, student_step
 from segdistill.benchmark.harness import Meter, Stopwatch, Way, by_hand, measure
 from segdistill.benchmark.inputs import device_of, images_on_disk
+from segdistill.checks import check_config
 from segdistill.data.files import FileSet, SegmentationSet
 from segdistill.engine.callbacks.history import History
 from segdistill.engine.callbacks.interrupt import Interrupt
+from segdistill.engine.callbacks.teacher_outputs import TeacherOutputs
 from segdistill.engine.run_folder import RunFolder
 from segdistill.run import build_module
 
@@ -76,7 +78,7 @@ def ways_to_train(cfg: DictConfig, sets: Mapping[str, SegmentationSet], folder: 
 
         ways["teacher"] = by_hand(forward)
     ways["online"] = online
-    if teacher is not None and "cache" in cfg.teacher:
+    if teacher is not None:
         kind = cfg.teacher.cache
         ways["cached"] = Fits(with_cache(cfg, "full_view" if kind == "none" else kind), sets, folder)
     files = sets["train"]
@@ -107,16 +109,19 @@ class Fits:
         run_folder.create()
         pl.seed_everything(cfg.seed, verbose=False)
         student = build.student(cfg, sets)
-        thawing = transfer.finetuning(cfg, student)
+        callbacks: list[pl.Callback] = [transfer.finetuning(cfg, student)]
         transfer.load_initial_weights(cfg, student)
         self.initial = copy.deepcopy(student)
-        self.module, _ = build_module(cfg, dict(sets), student)
-        self.data = build.data_module(cfg, dict(sets), on_gpu=device_of(cfg).type == "cuda")
+        self.module, _, cache = build_module(cfg, dict(sets), student)
+        if cache is not None:
+            callbacks.append(TeacherOutputs(cache.fill))
+        stored, on_gpu = None if cache is None else cache.kept, device_of(cfg).type == "cuda"
+        self.data = build.data_module(cfg, dict(sets), on_gpu=on_gpu, stored=stored)
         self.meter = OneEpoch(cfg.steps)
         ends = {"max_epochs": 2 * cfg.rounds + 4, "min_epochs": 1}  # more than there will be
         self.trainer: pl.Trainer = instantiate(
             build.plain(cfg.trainer) | {"devices": 1, "strategy": "auto"} | ends,
-            callbacks=[thawing, History(run_folder), Interrupt(), self.meter],
+            callbacks=[*callbacks, History(run_folder), Interrupt(), self.meter],
             limit_train_batches=cfg.steps + 1,
             limit_val_batches=0,
             logger=False,
@@ -162,8 +167,8 @@ class OneEpoch(pl.Callback):
 def with_cache(cfg: DictConfig, kind: str) -> DictConfig:
     """The same config with another ``teacher.cache``."""
     other = copy.deepcopy(cfg)
-    if "cache" in other.teacher:
-        other.teacher.cache = kind
+    other.teacher.cache = kind
+    check_config(other)
     return other
 
 
