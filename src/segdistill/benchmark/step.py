@@ -63,7 +63,6 @@ def ways_to_train(cfg: DictConfig, sets: Mapping[str, SegmentationSet], folder: 
     networks = [copy.deepcopy(online.initial).to(device).to(memory_format=memory_format).train() for _ in range(2)]
     optimizers = [instantiate(cfg.optimizer)(network.parameters()) for network in networks]
     autocast = partial(torch.autocast, device.type, *_autocast(str(cfg.trainer.precision)))
-    online(cfg.steps, Stopwatch(device))
     batches = itertools.cycle(online.meter.batches)
     plain = partial(student_step, networks[0], optimizers[0], batches, cfg.student.aux_weight, autocast)
     ways: dict[str, Way] = {"plain": by_hand(plain)}
@@ -101,7 +100,8 @@ def ways_to_train(cfg: DictConfig, sets: Mapping[str, SegmentationSet], folder: 
 class Fits:
     """Our step inside Lightning's loop: every call fits for one epoch, of which all steps but the first are measured.
 
-    The Trainer is one and the same, so its steps are counted on.
+    The Trainer is one and the same, so its steps are counted on. In its first steps a training looks at its terms'
+    gradients again and again, later every ``kd.measure_every`` steps; what is measured is later, between two looks.
     """
 
     def __init__(self, cfg: DictConfig, sets: Mapping[str, SegmentationSet], folder: Path) -> None:
@@ -118,9 +118,10 @@ class Fits:
         stored, on_gpu = None if cache is None else cache.kept, device_of(cfg).type == "cuda"
         self.data = build.data_module(cfg, dict(sets), on_gpu=on_gpu, stored=stored)
         self.meter = OneEpoch(cfg.steps)
-        ends = {"max_epochs": 2 * cfg.rounds + 4, "min_epochs": 1}  # more than there will be
+        early = cfg.kd.measure_every + 1  # steps that are behind when the measuring begins
+        epochs = 2 * (cfg.rounds + 2 + early // (cfg.steps + 1))  # the middle of a training, where all terms are on
         self.trainer: pl.Trainer = instantiate(
-            build.plain(cfg.trainer) | {"devices": 1, "strategy": "auto"} | ends,
+            build.plain(cfg.trainer) | {"devices": 1, "strategy": "auto", "max_epochs": epochs, "min_epochs": 1},
             callbacks=[*callbacks, History(run_folder), Interrupt(), self.meter],
             limit_train_batches=cfg.steps + 1,
             limit_val_batches=0,
@@ -132,6 +133,9 @@ class Fits:
             default_root_dir=str(folder),
             _convert_="all",
         )
+        self(cfg.steps, Stopwatch(device_of(cfg)))
+        progress = self.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress
+        progress.optimizer.step.total.completed += early
 
     def __call__(self, steps: int, meter: Meter) -> None:
         """A fit's start takes a moment, but only what lies between two steps' ends is measured."""
