@@ -13,6 +13,7 @@ USAGE = """usage: segdistill VERB [overrides]
   models       every student and teacher: segdistill models kind=student sort=gmacs size=[360,480] output=markdown
   data check   scan a dataset before training on it: segdistill data check dataset=camvid dataset.root=DIR
   cache        a teacher's stored outputs: cache build (what such a run reads), info, verify, clear key=KEY
+  benchmark    what a step, a batch of data, a loss or inference costs: segdistill benchmark what=step size=[352,480]
 
 Overrides are Hydra's: group=option key=value. output=json prints one JSON document on stdout.
 """
@@ -33,6 +34,8 @@ def main() -> None:
         sys.exit(data_check(rest[1:]))
     if verb == "cache" and rest[:1] and rest[0] in ("build", "info", "verify", "clear"):
         sys.exit(cache(rest[0], rest[1:]))
+    if verb == "benchmark":
+        sys.exit(benchmark(rest))
     print(f"error: {' '.join(arguments[:2])!r} is no verb\n\n{USAGE}", end="", file=sys.stderr)
     sys.exit(2)
 
@@ -215,3 +218,19 @@ def cache(verb: str, arguments: Sequence[str]) -> int:
         code = cache_verbs.main(verb, cfg, keys[0] if keys else None)
 
     return guarded(act) or code
+
+
+def benchmark(arguments: Sequence[str]) -> int:
+    """``segdistill benchmark``: times, memory and ratios, or two such measurements compared."""
+    if _told(arguments, "benchmark"):
+        return 2
+    from hydra import compose, initialize_config_dir
+    from rich.console import Console
+
+    from segdistill.benchmark import command
+    from segdistill.conf_dir import conf_dir
+    from segdistill.outcome import guarded
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("benchmark", overrides=list(arguments))
+    return guarded(lambda: command.benchmark(cfg, Console(width=None if sys.stdout.isatty() else 180)))
