@@ -126,9 +126,7 @@ class SegModel(nn.Module):
         if self.resize != 1:
             image = _resized(image, self.resize)
         size = (image.shape[-2], image.shape[-1])
-        x = image.flip(1) if self.bgr else image
-        x = x if self.scale == 1 else self.scale * x
-        x = (x - self.mean).div_(self.std)
+        x = self.normalised(image)
         padded = (size[0] + -size[0] % self.divisor, size[1] + -size[1] % self.divisor)
         if padded != size:
             x = F.pad(x, (0, padded[1] - size[1], 0, padded[0] - size[0]))
@@ -146,6 +144,12 @@ class SegModel(nn.Module):
             {name: crop(maps[name], size, padded) for name in self._names},
             None if output.boundary is None else crop(output.boundary, size, padded),
         )
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """An image (N, 3, H, W) in [0, 1] in the channel order and the range that the network knows."""
+        x = image.flip(1) if self.bgr else image
+        x = x if self.scale == 1 else self.scale * x
+        return (x - self.mean).div_(self.std)
 
     def head_after(self, tap: str, image: Tensor) -> nn.Module:
         """The module that makes the logits of the map of ``tap``, found by a dry run on ``image`` (1, 3, H, W).
