@@ -136,6 +136,7 @@ def data(
     augment=None,
     on_error="raise",
     stored=None,
+    on_device=False,
 ):
     return DataModule(
         {"train": train or Set(), "val": val or Set(3)},
@@ -144,6 +145,7 @@ def data(
         seed=7,
         apply_in_loader=apply_in_loader,
         stored=stored,
+        on_device=on_device,
     )
 
 

@@ -19,7 +19,7 @@ def check_config(cfg: DictConfig) -> None:
     """Raise one UserError that lists everything that is wrong with ``cfg``."""
     errors = [f"{key} must be given: {key}=..." for key in _missing(OmegaConf.to_container(cfg, resolve=False))]
     if not errors:
-        checks = (_ranges, _targets, _classes, class_map, taps, losses, stored, _files, _devices)
+        checks = (_ranges, _targets, _classes, class_map, taps, losses, stored, _files, _data, _devices)
         errors = [message.replace("\n", "\n    ") for check in checks for message in check(cfg)]
     if errors:
         count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 CHUNK = 64  # images that are decoded ahead of what is written
 EVERY = 10.0  # seconds between two lines of the log
+WAIT = 2.0  # seconds between two looks at whether another process is done
 T = TypeVar("T")
 Pixels = tuple[np.ndarray, np.ndarray]
 
@@ -47,7 +48,7 @@ def resident(source: SegmentationSet, cache: Path, *, on_error: OnError = "raise
     waiting = False
     while (index := read_index(folder)) is None:
         try:
-            with lock.acquire(timeout=2.0):
+            with lock.acquire(timeout=WAIT):
                 if read_index(folder) is None:
                     _build(source, folder, on_error)
         except Timeout:
