@@ -138,7 +138,7 @@ def sample_views(images: Tensor, masks: Tensor, geometry: Tensor, crop: tuple[in
     """
     n, (height, width) = len(images), crop
     geometry = geometry.float()
-    fill = torch.tensor(FILL, device=images.device, dtype=torch.float32)[:, None, None]
+    fill = _there(geometry, *FILL)[:, None, None]
     grid = F.affine_grid(geometry, [n, 1, height, width], align_corners=False)
     centred = images.float() - fill  # zero padding is FILL
     pixels = sum(
@@ -151,8 +151,8 @@ def sample_views(images: Tensor, masks: Tensor, geometry: Tensor, crop: tuple[in
 
 def _corners(geometry: Tensor, images: Tensor, crop: tuple[int, int]) -> list[Tensor]:
     """Four offsets (N, 1, 1, 2) in the source's coordinates around every sampling point."""
-    source = geometry.new_tensor([images.shape[-1], images.shape[-2]])
-    out = geometry.new_tensor([crop[1], crop[0]])
+    source = _there(geometry, images.shape[-1], images.shape[-2])
+    out = _there(geometry, crop[1], crop[0])
     ratio = (geometry[:, :, :2] * source[:, None]).norm(dim=1) / out  # (N, 2) source pixels per output pixel: x, y
     reach = torch.minimum((ratio - 1) / 2, ratio / 4).clamp(min=0)  # source pixels; none where the image grows
     reach = reach / ratio * 2 / out  # in output coordinates
@@ -160,10 +160,15 @@ def _corners(geometry: Tensor, images: Tensor, crop: tuple[int, int]) -> list[Te
     return [(x * along_x + y * along_y)[:, None, None] for x in (-1, 1) for y in (-1, 1)]
 
 
+def _there(like: Tensor, *values: float) -> Tensor:
+    """A vector on the device of ``like``, made there: copying a list to it makes the host wait."""
+    return torch.stack([like.new_full((), value) for value in values])
+
+
 def adjust_colours(images: Tensor, photometric: Tensor) -> Tensor:
     """Brightness, contrast, saturation, blur of a float batch (N, 3, H, W) in [0, 1]; ``photometric`` (N, 3 or 4)."""
     brightness, contrast, saturation, *sigma = photometric.to(images).T[:, :, None, None, None]
-    grey_weights = images.new_tensor([0.299, 0.587, 0.114])[:, None, None]
+    grey_weights = _there(images, 0.299, 0.587, 0.114)[:, None, None]
     images = (images * brightness).clamp_(0, 1)
     mean = (images * grey_weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
     images = torch.lerp(mean, images, contrast).clamp_(0, 1)

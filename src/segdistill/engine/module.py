@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from segdistill.data.loading import Batch
 from segdistill.data.prepare import prepare
 from segdistill.engine.balance import TASK, Balance
-from segdistill.engine.ema import average_of
+from segdistill.engine.ema import average_of, follow
 from segdistill.engine.guard import FiniteGuard
 from segdistill.engine.objective import TaskLoss
 from segdistill.engine.optim import build_optimizer, parameter_groups
@@ -72,7 +72,8 @@ class DistillModule(pl.LightningModule):
         self.terms: Mapping[str, Term] = terms  # type: ignore[assignment]  # a ModuleDict of Terms
         self.balance = balance or Balance(list(terms), measure_every=0)
         self.told = False  # whether the table of what is compared has been logged
-        self.ema = average_of(student, ema_decay) if ema_decay else None
+        self.ema_decay = ema_decay
+        self.ema = average_of(student) if ema_decay else None
         self._ddp_params_and_buffers_to_ignore = [  # DDP's name: these it need not send before every step
             f"{path}.{name}" for path, part in self.named_modules() for name in getattr(part, "same_on_every_rank", ())
         ]
@@ -85,11 +86,12 @@ class DistillModule(pl.LightningModule):
         self.evaluators = [Evaluator(len(classes)), Evaluator(len(classes))]  # val and test
         self.tested: list[Evaluation] = []
         self.latest: dict[str, Tensor] = {}  # this step's losses, for whoever averages them
+        self.shares: dict[str, Tensor] = {}  # as last measured
 
     @property
-    def scored(self) -> nn.Module:
+    def scored(self) -> SegModel:
         """The network that is evaluated and kept: the average where EMA is on, else the student."""
-        return self.student if self.ema is None else self.ema.module
+        return self.student if self.ema is None else self.ema
 
     @property
     def teachers(self) -> Mapping[str, Teacher]:
@@ -100,6 +102,12 @@ class DistillModule(pl.LightningModule):
     def progress(self) -> float:
         """Share of the training that is done, in [0, 1]."""
         return min(1.0, self.global_step / max(1, self.total_steps))
+
+    @property
+    def logs(self) -> bool:
+        """Whether there are loggers that take this step's values, for which the host has to wait for the device."""
+        every = self.trainer.log_every_n_steps
+        return bool(self.trainer.loggers) and every > 0 and (self.global_step + 1) % every == 0
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step: the sum of the task loss and the weighted terms."""
@@ -115,7 +123,8 @@ class DistillModule(pl.LightningModule):
         losses = {f"kd/{name}" if name in weights else name: value for name, value in losses.items()} | {"loss": loss}
         self.guard.check(losses, self.global_step)
         self.latest |= {f"train/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(self.latest, batch_size=len(batch.image), prog_bar=True)
+        if self.logs:
+            self.log_dict(self.shares | self.latest, batch_size=len(batch.image))
         return loss
 
     def look(
@@ -129,7 +138,8 @@ class DistillModule(pl.LightningModule):
         self.latest = {}
         if self.balance.due(self.global_step) and len(raw) > 1:
             self.balance.measure(raw, [p for p in self.student.parameters() if p.requires_grad])
-            self.latest = {f"share/{name}": share for name, share in self.balance.shares(weights).items()}
+            self.shares = {f"share/{name}": share for name, share in self.balance.shares(weights).items()}
+            self.latest = dict(self.shares)
         if not self.told and len(raw) == 1 + len(weights) > 1:  # a term in its warm-up has no value yet
             self.told = True
             factors = dict(zip(weights, self.balance.factors.tolist(), strict=True))
@@ -181,8 +191,8 @@ class DistillModule(pl.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, and let the averaged weights follow at once: a checkpoint may be written right after."""
         super().optimizer_step(*args, **kwargs)
-        if self.ema is not None:
-            self.ema.update_parameters(self.student)
+        if self.ema is not None and self.ema_decay is not None:
+            follow(self.ema, self.student, self.ema_decay, self.global_step)  # which does not count this step yet
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """No step is taken on a loss that is not finite."""
@@ -193,6 +203,7 @@ class DistillModule(pl.LightningModule):
         for teacher in self._teachers.values():
             teacher.to(self.device).to(memory_format=self.memory_format)
         self.student.to(memory_format=self.memory_format)
+        self.scored.to(memory_format=self.memory_format)
 
     def configure_optimizers(self) -> Any:
         """Student and terms share one optimiser and one schedule."""
