@@ -107,8 +107,8 @@ def test_no_step_waits_for_a_gpu(balancing):
     data = DataModule(made.sets, made.views.augment, how, seed=7, apply_in_loader=True)
     try:
         pl.Trainer(
-            accelerator="gpu", devices=1, max_epochs=1, callbacks=[tiny.Watch(look)], logger=False, precision="bf16-mixed",
-            enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0, use_distributed_sampler=False,
+            accelerator="gpu", devices=1, max_epochs=1, precision="bf16-mixed", callbacks=[tiny.Watch(look)],
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0,
         ).fit(tiny.module(balancing=balancing, ema_decay=0.9), data)  # fmt: skip
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -30,9 +30,8 @@ def follow(average: nn.Module, student: nn.Module, decay: float, steps: int) -> 
     """
     keep = min(decay, (1 + steps) / (10 + steps)) if steps else 0.0
     pairs = zip([*average.parameters(), *average.buffers()], [*student.parameters(), *student.buffers()], strict=True)
-    numbers, counts = [], []
-    for pair in pairs:
-        (numbers if pair[0].is_floating_point() else counts).append(pair)
-    torch._foreach_lerp_([old for old, _ in numbers], [new for _, new in numbers], 1 - keep)
-    for old, new in counts:
-        old.copy_(new)
+    old, new = zip(*pairs, strict=True)
+    numbers = [i for i, one in enumerate(old) if one.is_floating_point()]
+    torch._foreach_lerp_([old[i] for i in numbers], [new[i] for i in numbers], 1 - keep)
+    for i in set(range(len(old))) - set(numbers):  # counts of batches
+        old[i].copy_(new[i])

@@ -20,6 +20,7 @@ from segdistill.engine.preflight import preflight
 from segdistill.engine.schedules import LearningRate
 from segdistill.engine.teacher import Teacher, taught
 from segdistill.engine.terms import Term
+from segdistill.losses.ranks import from_first_rank
 from segdistill.metrics.evaluator import Evaluation, Evaluator, ordered
 from segdistill.metrics.scores import scores
 from segdistill.models.network import SegModel
@@ -74,9 +75,6 @@ class DistillModule(pl.LightningModule):
         self.told = False  # whether the table of what is compared has been logged
         self.ema_decay = ema_decay
         self.ema = average_of(student) if ema_decay else None
-        self._ddp_params_and_buffers_to_ignore = [  # DDP's name: these it need not send before every step
-            f"{path}.{name}" for path, part in self.named_modules() for name in getattr(part, "same_on_every_rank", ())
-        ]
         self._teachers = dict(teachers)  # a plain dict: not registered, so not saved, not optimised, not in DDP
         self.classes, self.crop, self.map_sizes, self.seed = classes, crop, map_sizes, seed
         self.make_optimizer, self.learning_rate = optimizer, learning_rate
@@ -106,8 +104,7 @@ class DistillModule(pl.LightningModule):
     @property
     def logs(self) -> bool:
         """Whether there are loggers that take this step's values, for which the host has to wait for the device."""
-        every = self.trainer.log_every_n_steps
-        return bool(self.trainer.loggers) and every > 0 and (self.global_step + 1) % every == 0
+        return bool(self.trainer.loggers) and self.trainer._logger_connector.should_update_logs
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step: the sum of the task loss and the weighted terms."""
@@ -147,6 +144,10 @@ class DistillModule(pl.LightningModule):
             told = preflight(self.terms, raw, effective, student, teachers)
             if self.trainer.is_global_zero:
                 log.info("what is distilled, on the first batch:\n%s", told)
+
+    def on_validation_start(self) -> None:
+        """All ranks score the network that rank 0 saves: outside ``SyncBatchNorm`` each has statistics of its own."""
+        from_first_rank(self.scored.buffers())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch in the confusion matrices."""

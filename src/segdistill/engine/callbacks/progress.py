@@ -17,6 +17,6 @@ class Progress(pl.callbacks.RichProgressBar):
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """What is shown, the losses as they were when they were last read."""
         assert isinstance(pl_module, DistillModule)
-        if trainer.training and trainer.global_step % max(1, trainer.log_every_n_steps) == 0:
+        if trainer.training and trainer._logger_connector.should_update_logs:
             self.losses = {name: float(value) for name, value in pl_module.latest.items()}
         return {**super().get_metrics(trainer, pl_module), **self.losses}
