@@ -22,6 +22,7 @@ from hydra.utils import instantiate
 
 from segdistill import build
 from segdistill.conf_dir import conf_dir
+from segdistill.engine.compiling import Way, compute
 from segdistill.quiet import quieten
 from segdistill.run import build_module
 
@@ -93,7 +94,8 @@ def main(arguments: list[str]) -> None:
     sets = build.datasets(cfg)
     for i in range(len(sets["train"])):
         sets["train"].image(i)  # drawn now, so that drawing is not timed
-    module, _ = build_module(cfg, sets, build.seg_model(cfg.student))
+    module = build_module(cfg, sets, build.seg_model(cfg.student)).module
+    compute(module, Way(cfg.engine.channels_last, cfg.engine.compile))
     on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator != "cpu"
     rounds = Rounds(module, amp=cfg.trainer.precision == "bf16-mixed")
     arguments_of_trainer = {**build.plain(cfg.trainer), "max_steps": steps + 3, "max_epochs": None}

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from segdistill.data.loading import Batch
 from segdistill.data.prepare import prepare
-from segdistill.engine.balance import TASK, Balance
+from segdistill.engine.balance import Balance
 from segdistill.engine.ema import average_of, follow
 from segdistill.engine.guard import FiniteGuard
 from segdistill.engine.objective import TaskLoss
@@ -19,7 +19,7 @@ from segdistill.engine.optim import build_optimizer, parameter_groups
 from segdistill.engine.preflight import preflight
 from segdistill.engine.schedules import LearningRate
 from segdistill.engine.teacher import Teacher, taught
-from segdistill.engine.terms import Term
+from segdistill.engine.terms import Term, raw_losses
 from segdistill.losses.ranks import from_first_rank
 from segdistill.metrics.evaluator import Evaluation, Evaluator, ordered
 from segdistill.metrics.scores import scores
@@ -62,7 +62,6 @@ class DistillModule(pl.LightningModule):
         learning_rate: LearningRate,
         seed: int,
         ema_decay: float | None = None,
-        channels_last: bool = False,
         crop: tuple[int, int],
         map_sizes: Mapping[str, tuple[int, int]] | None = None,
         depths: Sequence[nn.Module] = (),
@@ -72,6 +71,7 @@ class DistillModule(pl.LightningModule):
         self.student, self.task = student, task
         self.terms: Mapping[str, Term] = terms  # type: ignore[assignment]  # a ModuleDict of Terms
         self.balance = balance or Balance(list(terms), measure_every=0)
+        self.raw_losses = raw_losses  # as it is, or compiled
         self.told = False  # whether the table of what is compared has been logged
         self.ema_decay = ema_decay
         self.ema = average_of(student) if ema_decay else None
@@ -79,7 +79,7 @@ class DistillModule(pl.LightningModule):
         self.classes, self.crop, self.map_sizes, self.seed = classes, crop, map_sizes, seed
         self.make_optimizer, self.learning_rate = optimizer, learning_rate
         self.depths, self.lr_decay = list(depths), lr_decay
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.memory_format = torch.contiguous_format
         self.guard = FiniteGuard()
         self.evaluators = [Evaluator(len(classes)), Evaluator(len(classes))]  # val and test
         self.tested: list[Evaluation] = []
@@ -110,11 +110,10 @@ class DistillModule(pl.LightningModule):
         """One step: the sum of the task loss and the weighted terms."""
         weights = {name: term.at(self.progress) for name, term in self.terms.items()}
         active = [name for name in weights if weights[name] or self.trainer.world_size > 1]  # DDP wants every gradient
-        student = self.student(batch.image)
         teachers = taught(self._teachers, batch.image, batch.stored) if active else {}
-        raw = {TASK: self.task(student, batch.mask)}
-        raw |= {name: self.terms[name](student, teachers, batch.mask) for name in active}
-        self.look(raw, weights, student, teachers)
+        terms = {name: self.terms[name] for name in active}
+        raw = self.raw_losses(self.student, self.task, terms, batch.image, teachers, batch.mask)
+        self.look(raw, weights, teachers)
         losses = self.balance({name: weights.get(name, 1.0) * value for name, value in raw.items()})
         loss = torch.stack([value.float() for value in losses.values()]).sum()
         losses = {f"kd/{name}" if name in weights else name: value for name, value in losses.items()} | {"loss": loss}
@@ -124,13 +123,7 @@ class DistillModule(pl.LightningModule):
             self.log_dict(self.shares | self.latest, batch_size=len(batch.image))
         return loss
 
-    def look(
-        self,
-        raw: Mapping[str, Tensor],
-        weights: Mapping[str, float],
-        student: SegOutput,
-        teachers: Mapping[str, SegOutput],
-    ) -> None:
+    def look(self, raw: Mapping[str, Tensor], weights: Mapping[str, float], teachers: Mapping[str, SegOutput]) -> None:
         """Now and then, who pulls how hard; once, what the terms compare."""
         self.latest = {}
         if self.balance.due(self.global_step) and len(raw) > 1:
@@ -141,7 +134,7 @@ class DistillModule(pl.LightningModule):
             self.told = True
             factors = dict(zip(weights, self.balance.factors.tolist(), strict=True))
             effective = {name: weight * factors[name] for name, weight in weights.items()}
-            told = preflight(self.terms, raw, effective, student, teachers)
+            told = preflight(self.terms, raw, effective, teachers)
             if self.trainer.is_global_zero:
                 log.info("what is distilled, on the first batch:\n%s", told)
 
