@@ -26,8 +26,8 @@ from segdistill.run import build_module
 DEFAULTS = [
     "trainer=default", "dataset.source.size=[360,480]", "dataset.source.num_images={train: 32, val: 1, test: 1}",
     "dataset.crop=[352,480]", "data.batch_size=4", "data.num_workers=0", "data.residence=ram", "loss=cross_entropy",
-    "kd=logits", "kd.measure_every=0", "teacher=deeplabv3plus_resnet50", "teacher.network.encoder_weights=null", "teacher.checkpoint=null",
-    "teacher.refuse_below=0",
+    "kd=logits", "kd.measure_every=0", "teacher=deeplabv3plus_resnet50",
+    "teacher.network.encoder_weights=null", "teacher.checkpoint=null", "teacher.refuse_below=0",
 ]  # fmt: skip
 WAYS = {"kd=none": ["kd=none"], "online": [], "teacher.cache=full_view": ["teacher.cache=full_view"]}
 PARTS = {
@@ -130,9 +130,7 @@ def main(arguments: list[str]) -> None:
     overrides = [*DEFAULTS, *(one for one in rest if not one.startswith("steps="))]
     quieten()
     with tempfile.TemporaryDirectory() as folder:
-        runs = {
-            name: prepared_run([*overrides, f"paths.outputs={folder}", *more]) for name, more in WAYS.items()
-        }
+        runs = {name: prepared_run([*overrides, f"paths.outputs={folder}", *more]) for name, more in WAYS.items()}
         for turn in range(-(-count // 5)):
             for trainer, module, data, _ in runs.values():
                 trainer.fit_loop.epoch_loop.max_steps = 5 * (turn + 1) + 1

@@ -59,7 +59,8 @@ def teacher_job(cfg: DictConfig) -> DictConfig:
         job[group] = build.plain(recipe[group])
     job.seed, job.epochs, job.data.batch_size = recipe.seed, recipe.epochs, recipe.batch_size
     job.data.rare_class_temperature = None
-    job.engine.compile, job.engine.ema_decay, job.engine.score = False, recipe.ema_decay, "last"
+    job.engine.compile = job.engine.auto_tune = False
+    job.engine.ema_decay, job.engine.score = recipe.ema_decay, "last"
     job.trainer = {**job.trainer, "devices": 1, "max_epochs": recipe.epochs}
     for key in ("strategy", "sync_batchnorm", "num_nodes"):
         job.trainer.pop(key, None)

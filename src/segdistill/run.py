@@ -15,12 +15,15 @@ from pytorch_lightning.utilities import rank_zero_only
 from segdistill import build, transfer
 from segdistill.checks import check_config
 from segdistill.engine.callbacks.teacher_outputs import TeacherOutputs
+from segdistill.engine.compiling import Way, compute
+from segdistill.engine.data_module import DataModule
 from segdistill.engine.launch import ranks_run_alone
 from segdistill.engine.loggers import finish
 from segdistill.engine.module import DistillModule
 from segdistill.engine.run_folder import RunFolder, write_text
 from segdistill.engine.teacher import Teacher
 from segdistill.engine.terms import build_terms
+from segdistill.engine.tuning import Trial, choose, first_batches, tuned
 from segdistill.errors import UserError
 from segdistill.models.network import SegModel
 from segdistill.outcome import STATES, explain
@@ -59,6 +62,7 @@ def run(cfg: DictConfig, path: Path, *, group: str | None = None) -> dict[str, A
     training = build_training(cfg, folder, sets, *extra, group=group)
     stored = None if cache is None else cache.kept
     trainer, data = training.trainer, build.data_module(cfg, sets, on_gpu=uses_gpu(cfg), stored=stored)
+    switches = set_switches(cfg, folder, module, trainer, data)
     try:
         with ranks_run_alone(folder, trainer):
             trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
@@ -66,7 +70,11 @@ def run(cfg: DictConfig, path: Path, *, group: str | None = None) -> dict[str, A
                 module.load_state_dict(torch.load(folder.best, weights_only=True, map_location="cpu")["state_dict"])
             trainer.test(module, data, verbose=False)
         training.samples.draw(trainer, module)
-        facts = {"teacher": teacher, "timing": timing(training), "skipped_images": sorted(training.history.failed)}
+        facts = {
+            "teacher": teacher,
+            "timing": timing(training) | switches,
+            "skipped_images": sorted(training.history.failed),
+        }
         return conclude(cfg, folder, module, sets, facts)
     finally:
         finish(trainer.loggers)
@@ -103,17 +111,37 @@ def build_module(cfg: DictConfig, sets: dict[str, Any], student: SegModel) -> Bu
         learning_rate=build.learning_rate(cfg),
         seed=cfg.seed,
         ema_decay=cfg.engine.ema_decay,
-        channels_last=cfg.engine.channels_last,
         crop=crop,
         map_sizes=None if cache is None else cache.kept.view_sizes,
         depths=transfer.encoder_parts(cfg, student),
         lr_decay=cfg.transfer.lr_decay,
     )
-    if cfg.engine.compile:
-        if terms and cfg.kd.measure_every:  # gradients are measured on a graph that is kept for the step itself
-            torch._functorch.config.donated_buffer = False
-        student.compile()
     return Built(module, facts, cache)
+
+
+def set_switches(
+    cfg: DictConfig, folder: RunFolder, module: DistillModule, trainer: pl.Trainer, data: DataModule
+) -> dict[str, Any]:
+    """How the step is computed, as the config says or as a trial shows; returns what the trial found."""
+    told: dict[str, Any] = {}
+    way = Way(cfg.engine.channels_last, cfg.engine.compile)
+    if cfg.engine.auto_tune and not cfg.trainer.get("fast_dev_run"):
+        images = data.how.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+
+        def measure() -> dict[str, Any]:
+            trial = Trial(
+                module,
+                first_batches(data),
+                device=trainer.strategy.root_device,
+                teaches=data.views.stored is None,
+                context=trainer.precision_plugin.forward_context,
+            )
+            return choose(cfg.epochs * (len(data.views) // images), trial.seconds)
+
+        told = {"auto_tune": tuned(folder, measure)}
+        way = Way(*(told["auto_tune"][name] for name in Way._fields))
+    compute(module, way, devices=trainer.world_size)
+    return told
 
 
 def open_folder(folder: RunFolder, cfg: DictConfig) -> Path | None:

@@ -16,6 +16,7 @@ from segdistill.data.palette import class_colors
 from segdistill.engine.callbacks.checkpoint import Checkpoint
 from segdistill.engine.callbacks.history import History
 from segdistill.engine.callbacks.interrupt import Interrupt
+from segdistill.engine.callbacks.progress import Progress
 from segdistill.engine.callbacks.samples import Samples
 from segdistill.engine.run_folder import RunFolder
 
@@ -44,7 +45,7 @@ def build_training(
         callbacks.append(pl.callbacks.EarlyStopping("val/miou", mode="max", **cfg.callbacks.early_stopping))
     interactive = sys.stderr.isatty()
     if interactive:
-        callbacks.append(pl.callbacks.RichProgressBar(refresh_rate=5, console_kwargs={"stderr": True}))
+        callbacks.append(Progress(refresh_rate=5, console_kwargs={"stderr": True}))
     arguments = build.plain(cfg.trainer)
     if arguments.get("sync_batchnorm") and not uses_gpu(cfg):
         log.warning("trainer.sync_batchnorm has no effect on a CPU: BatchNorm there sees one device's batch only")

@@ -67,7 +67,7 @@ def test_the_average_is_the_one_by_hand():
 
     def look(trainer, module, batch):
         steps.append(tiny.clone(module.student.state_dict()))
-        averages.append(tiny.clone(module.ema.module.state_dict()))
+        averages.append(tiny.clone(module.ema.state_dict()))
 
     fit(module, look)
     expected = steps[0]
@@ -82,15 +82,15 @@ def test_the_average_is_the_one_by_hand():
             torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=1e-5)
     assert (1 + 1) / (10 + 1) < decay < (1 + 5) / (10 + 5)  # both branches of the decay were seen
     assert not torch.equal(averages[-1]["network.head.weight"], steps[-1]["network.head.weight"])
-    assert module.scored is module.ema.module
+    assert module.scored is module.ema
 
 
 def test_the_average_records_no_taps_and_needs_no_gradient():
     student = tiny.model()
     student.record(["deep"])
-    average = average_of(student, 0.9)
+    average = average_of(student)
     image = torch.rand(1, 3, 16, 16)
-    assert average.module(image).taps == {}
+    assert average(image).taps == {}
     assert set(student(image).taps) == {"deep"}
     assert not any(p.requires_grad for p in average.parameters())
     assert all(p.requires_grad for p in student.parameters())
@@ -175,7 +175,7 @@ def test_a_checkpoint_holds_student_terms_and_average_and_no_teacher(tmp_path):
     fit(module).save_checkpoint(tmp_path / "c.ckpt")
     keys = torch.load(tmp_path / "c.ckpt", weights_only=False)["state_dict"].keys()
     assert {key.split(".")[0] for key in keys} == {"student", "terms", "ema", "balance"}
-    assert {"terms.cwd.adapters.0.weight", "student.network.head.weight", "ema.module.network.head.weight"} <= keys
+    assert {"terms.cwd.adapters.0.weight", "student.network.head.weight", "ema.network.head.weight"} <= keys
 
 
 @pytest.mark.parametrize("size", [tiny.SIZE, tiny.CROP])

@@ -73,13 +73,6 @@ def test_the_student_has_nothing_of_them():
     assert set(unbroken("equal_grad")[2].student.state_dict()) == set(student.state_dict())
 
 
-def test_ddp_need_not_send_the_memories_before_every_step():
-    module = made()
-    ignored = set(module._ddp_params_and_buffers_to_ignore)
-    assert "terms.cirkd.loss.pixels.entries" in ignored
-    assert ignored <= {name for name, _ in module.named_buffers()}
-
-
 def test_a_learned_temperature_is_told_the_progress():
     module = made()
     seen = []

@@ -138,7 +138,7 @@ def sample_views(images: Tensor, masks: Tensor, geometry: Tensor, crop: tuple[in
     """
     n, (height, width) = len(images), crop
     geometry = geometry.float()
-    fill = torch.tensor(FILL, device=images.device, dtype=torch.float32)[:, None, None]
+    fill = _there(geometry, *FILL)[:, None, None]
     grid = _grid(geometry, crop)
     centred = images.float().sub_(fill)  # zero padding is FILL
     pixels = fill.expand(n, 3, height, width).clone()
@@ -157,13 +157,18 @@ def _grid(geometry: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _corners(geometry: Tensor, images: Tensor, crop: tuple[int, int]) -> list[Tensor]:
     """Four offsets (N, 1, 1, 2) in the source's coordinates around every sampling point."""
-    source = geometry.new_tensor([images.shape[-1], images.shape[-2]])
-    out = geometry.new_tensor([crop[1], crop[0]])
+    source = _there(geometry, images.shape[-1], images.shape[-2])
+    out = _there(geometry, crop[1], crop[0])
     ratio = (geometry[:, :, :2] * source[:, None]).norm(dim=1) / out  # (N, 2) source pixels per output pixel: x, y
     reach = torch.minimum((ratio - 1) / 2, ratio / 4).clamp(min=0)  # source pixels; none where the image grows
     reach = reach / ratio * 2 / out  # in output coordinates
     along_x, along_y = geometry[:, :, 0] * reach[:, :1], geometry[:, :, 1] * reach[:, 1:]  # (N, 2) each
     return [(x * along_x + y * along_y)[:, None, None] for x in (-1, 1) for y in (-1, 1)]
+
+
+def _there(like: Tensor, *values: float) -> Tensor:
+    """A vector on the device of ``like``, made there: copying a list to it makes the host wait."""
+    return torch.stack([like.new_full((), value) for value in values])
 
 
 def adjust_colours(images: Tensor, photometric: Tensor) -> Tensor:
@@ -211,5 +216,5 @@ def sample_maps(maps: Tensor, geometry: Tensor, size: tuple[int, int]) -> Tensor
     Bilinear; a map spans its image whatever its stride, as it does where logits are upsampled. Outside the image the
     border is repeated, and the labels are ignored.
     """
-    grid = F.affine_grid(geometry.float(), [len(maps), 1, *size], align_corners=False)
+    grid = _grid(geometry.float(), size)
     return F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)

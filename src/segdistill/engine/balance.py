@@ -65,8 +65,8 @@ class Balance(nn.Module):
 
     def shares(self, weights: Mapping[str, float]) -> dict[str, Tensor]:
         """Each loss's share of the summed gradient norms, for the terms' present ``weights``."""
-        own = self.factors * self.factors.new_tensor([weights[name] for name in self.names])
-        pulls = self.norms * torch.cat([own.new_ones(1), own])
+        own = [factor * weights[name] for name, factor in zip(self.names, self.factors, strict=True)]
+        pulls = self.norms * torch.stack([self.norms.new_ones(()), *own])
         total = pulls.sum().clamp(min=1e-12)
         return {name: pull / total for name, pull in zip((TASK, *self.names), pulls, strict=True)}
 

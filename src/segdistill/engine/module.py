@@ -11,15 +11,16 @@ from torch.optim import Optimizer
 
 from segdistill.data.loading import Batch
 from segdistill.data.prepare import prepare
-from segdistill.engine.balance import TASK, Balance
-from segdistill.engine.ema import average_of
+from segdistill.engine.balance import Balance
+from segdistill.engine.ema import average_of, follow
 from segdistill.engine.guard import FiniteGuard
 from segdistill.engine.objective import TaskLoss
 from segdistill.engine.optim import build_optimizer, parameter_groups
 from segdistill.engine.preflight import preflight
 from segdistill.engine.schedules import LearningRate
 from segdistill.engine.teacher import Teacher, taught
-from segdistill.engine.terms import Term
+from segdistill.engine.terms import Term, raw_losses
+from segdistill.losses.ranks import from_first_rank
 from segdistill.metrics.evaluator import Evaluation, Evaluator, ordered
 from segdistill.metrics.scores import scores
 from segdistill.models.network import SegModel
@@ -61,7 +62,6 @@ class DistillModule(pl.LightningModule):
         learning_rate: LearningRate,
         seed: int,
         ema_decay: float | None = None,
-        channels_last: bool = False,
         crop: tuple[int, int],
         map_sizes: Mapping[str, tuple[int, int]] | None = None,
         depths: Sequence[nn.Module] = (),
@@ -71,25 +71,25 @@ class DistillModule(pl.LightningModule):
         self.student, self.task = student, task
         self.terms: Mapping[str, Term] = terms  # type: ignore[assignment]  # a ModuleDict of Terms
         self.balance = balance or Balance(list(terms), measure_every=0)
+        self.raw_losses = raw_losses  # as it is, or compiled
         self.told = False  # whether the table of what is compared has been logged
-        self.ema = average_of(student, ema_decay) if ema_decay else None
-        self._ddp_params_and_buffers_to_ignore = [  # DDP's name: these it need not send before every step
-            f"{path}.{name}" for path, part in self.named_modules() for name in getattr(part, "same_on_every_rank", ())
-        ]
+        self.ema_decay = ema_decay
+        self.ema = average_of(student) if ema_decay else None
         self._teachers = dict(teachers)  # a plain dict: not registered, so not saved, not optimised, not in DDP
         self.classes, self.crop, self.map_sizes, self.seed = classes, crop, map_sizes, seed
         self.make_optimizer, self.learning_rate = optimizer, learning_rate
         self.depths, self.lr_decay = list(depths), lr_decay
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.memory_format = torch.contiguous_format
         self.guard = FiniteGuard()
         self.evaluators = [Evaluator(len(classes)), Evaluator(len(classes))]  # val and test
         self.tested: list[Evaluation] = []
         self.latest: dict[str, Tensor] = {}  # this step's losses, for whoever averages them
+        self.shares: dict[str, Tensor] = {}  # as last measured
 
     @property
-    def scored(self) -> nn.Module:
+    def scored(self) -> SegModel:
         """The network that is evaluated and kept: the average where EMA is on, else the student."""
-        return self.student if self.ema is None else self.ema.module
+        return self.student if self.ema is None else self.ema
 
     @property
     def teachers(self) -> Mapping[str, Teacher]:
@@ -101,42 +101,46 @@ class DistillModule(pl.LightningModule):
         """Share of the training that is done, in [0, 1]."""
         return min(1.0, self.global_step / max(1, self.total_steps))
 
+    @property
+    def logs(self) -> bool:
+        """Whether there are loggers that take this step's values, for which the host has to wait for the device."""
+        return bool(self.trainer.loggers) and self.trainer._logger_connector.should_update_logs
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step: the sum of the task loss and the weighted terms."""
         weights = {name: term.at(self.progress) for name, term in self.terms.items()}
         active = [name for name in weights if weights[name] or self.trainer.world_size > 1]  # DDP wants every gradient
-        student = self.student(batch.image)
         teachers = taught(self._teachers, batch.image, batch.stored) if active else {}
-        raw = {TASK: self.task(student, batch.mask)}
-        raw |= {name: self.terms[name](student, teachers, batch.mask) for name in active}
-        self.look(raw, weights, student, teachers)
+        terms = {name: self.terms[name] for name in active}
+        raw = self.raw_losses(self.student, self.task, terms, batch.image, teachers, batch.mask)
+        self.look(raw, weights, teachers)
         losses = self.balance({name: weights.get(name, 1.0) * value for name, value in raw.items()})
         loss = torch.stack([value.float() for value in losses.values()]).sum()
         losses = {f"kd/{name}" if name in weights else name: value for name, value in losses.items()} | {"loss": loss}
         self.guard.check(losses, self.global_step)
         self.latest |= {f"train/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(self.latest, batch_size=len(batch.image), prog_bar=True)
+        if self.logs:
+            self.log_dict(self.shares | self.latest, batch_size=len(batch.image))
         return loss
 
-    def look(
-        self,
-        raw: Mapping[str, Tensor],
-        weights: Mapping[str, float],
-        student: SegOutput,
-        teachers: Mapping[str, SegOutput],
-    ) -> None:
+    def look(self, raw: Mapping[str, Tensor], weights: Mapping[str, float], teachers: Mapping[str, SegOutput]) -> None:
         """Now and then, who pulls how hard; once, what the terms compare."""
         self.latest = {}
         if self.balance.due(self.global_step) and len(raw) > 1:
             self.balance.measure(raw, [p for p in self.student.parameters() if p.requires_grad])
-            self.latest = {f"share/{name}": share for name, share in self.balance.shares(weights).items()}
+            self.shares = {f"share/{name}": share for name, share in self.balance.shares(weights).items()}
+            self.latest = dict(self.shares)
         if not self.told and len(raw) == 1 + len(weights) > 1:  # a term in its warm-up has no value yet
             self.told = True
             factors = dict(zip(weights, self.balance.factors.tolist(), strict=True))
             effective = {name: weight * factors[name] for name, weight in weights.items()}
-            told = preflight(self.terms, raw, effective, student, teachers)
+            told = preflight(self.terms, raw, effective, teachers)
             if self.trainer.is_global_zero:
                 log.info("what is distilled, on the first batch:\n%s", told)
+
+    def on_validation_start(self) -> None:
+        """All ranks score the network that rank 0 saves: outside ``SyncBatchNorm`` each has statistics of its own."""
+        from_first_rank(self.scored.buffers())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch in the confusion matrices."""
@@ -181,8 +185,8 @@ class DistillModule(pl.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, and let the averaged weights follow at once: a checkpoint may be written right after."""
         super().optimizer_step(*args, **kwargs)
-        if self.ema is not None:
-            self.ema.update_parameters(self.student)
+        if self.ema is not None and self.ema_decay is not None:
+            follow(self.ema, self.student, self.ema_decay, self.global_step)  # which does not count this step yet
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """No step is taken on a loss that is not finite."""
@@ -193,6 +197,7 @@ class DistillModule(pl.LightningModule):
         for teacher in self._teachers.values():
             teacher.to(self.device).to(memory_format=self.memory_format)
         self.student.to(memory_format=self.memory_format)
+        self.scored.to(memory_format=self.memory_format)
 
     def configure_optimizers(self) -> Any:
         """Student and terms share one optimiser and one schedule."""

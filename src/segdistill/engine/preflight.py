@@ -1,6 +1,6 @@
 """The table of what is compared, with the first batch's values: a wrong tap or scale is seen before hours are spent."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -14,7 +14,6 @@ def preflight(
     terms: Mapping[str, Term],
     losses: Mapping[str, Tensor],
     weights: Mapping[str, float],
-    student: SegOutput,
     teachers: Mapping[str, SegOutput],
 ) -> str:
     """One line a term: taps and their shapes, parameters of adapter and loss, the loss as it is and weighted.
@@ -23,13 +22,14 @@ def preflight(
         terms: the recipe's.
         losses: this batch's values by term and of the ``task``, unweighted.
         weights: of the terms.
-        student: this batch's output.
-        teachers: the same of each teacher.
+        teachers: what each says of this batch.
     """
     rows = [HEADER, ("labels", "logits", "", "", _short(losses["task"].item()), "1", _short(losses["task"].item()))]
     for name, term in terms.items():
-        mine = " + ".join(_shown(tap, student) for tap in term.spec.student)
-        theirs = " + ".join(_shown(tap, teachers[teacher]) for teacher, tap in map(split_tap, term.spec.teacher))
+        mine = " + ".join(_shown(*one) for one in zip(term.spec.student, term.shapes, strict=True))
+        theirs = " + ".join(
+            _shown(tap, teachers[teacher].taps[tap].shape[1:]) for teacher, tap in map(split_tap, term.spec.teacher)
+        )
         own = f"{sum(parameter.numel() for parameter in term.parameters()):,}"
         value = losses[name].item() if name in losses else None
         told = ("off now", "-") if value is None else (_short(value), _short(weights[name] * value))
@@ -39,8 +39,8 @@ def preflight(
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _shown(tap: str, output: SegOutput) -> str:
-    return f"{tap} {'x'.join(map(str, output.taps[tap].shape[1:]))}"
+def _shown(tap: str, shape: Sequence[int]) -> str:
+    return f"{tap} {'x'.join(map(str, shape))}"
 
 
 def _short(value: float) -> str:

@@ -17,7 +17,7 @@ class RunFolder:
 
     ``config.yaml`` (resolved), ``status.json``, ``metrics.json`` (written last: its presence means done),
     ``checkpoints/``, ``student.safetensors`` + ``model.json`` (the bundle), ``per_image.npz``, ``history.csv``,
-    ``samples/``, logs.
+    ``tuned.json`` (what ``engine.auto_tune`` chose), ``samples/``, logs.
     """
 
     def __init__(self, path: str | Path, *, writes: bool = True) -> None:
@@ -29,6 +29,7 @@ class RunFolder:
         self.best = self.path / "checkpoints" / "best.ckpt"
         self.weights = self.path / "student.safetensors"
         self.model = self.path / "model.json"
+        self.tuned = self.path / "tuned.json"
         self.history = self.path / "history.csv"
         self.samples = self.path / "samples"
 

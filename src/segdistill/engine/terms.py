@@ -12,14 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segdistill.engine.balance import TASK
 from segdistill.engine.masks import PixelMask
+from segdistill.engine.objective import TaskLoss
 from segdistill.engine.schedules import TermSchedule
 from segdistill.engine.teacher import Teacher
 from segdistill.errors import UserError
 from segdistill.models.network import SegModel
 from segdistill.models.output import SegOutput
 
-RESERVED = ("task", "loss", "balance")
+RESERVED = (TASK, "loss", "balance")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Term(nn.Module):
         super().__init__()
         self.spec = spec
         pairs = list(zip(student, teacher, strict=True))
+        self.shapes = [tuple(tap.shape[1:]) for tap in student]  # of the student's maps
         known: dict[str, Any] = {
             "student_channels": [s.shape[1] for s in student],
             "teacher_channels": [t.shape[1] for t in teacher],
@@ -93,6 +96,29 @@ class Term(nn.Module):
     def weight(self, progress: float) -> float:
         """The weight at ``progress`` in [0, 1] of the training."""
         return self.spec.weight * self.spec.schedule.factor(progress)
+
+
+def raw_losses(
+    student: SegModel,
+    task: TaskLoss,
+    terms: Mapping[str, Term],
+    image: Tensor,
+    teachers: Mapping[str, SegOutput],
+    target: Tensor,
+) -> dict[str, Tensor]:
+    """The loss on labels and that of each of ``terms``, unweighted: what of a step can be compiled as one.
+
+    Args:
+        student: gets ``image`` (N, 3, H, W) in [0, 1].
+        task: the loss on labels.
+        terms: those that are computed.
+        image: the views.
+        teachers: what each teacher says of them.
+        target: (N, H, W) labels.
+    """
+    output = student(image)
+    values = {name: term(output, teachers, target) for name, term in terms.items()}
+    return {TASK: task(output, target), **values}
 
 
 def same_grid(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:

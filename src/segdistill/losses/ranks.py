@@ -4,6 +4,7 @@ Every rank gets the same loss of the whole batch and sends the gradient of it ba
 then averages the ranks' gradients, which gives exactly that of one process with the whole batch.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -24,6 +25,14 @@ def summed(values: Tensor) -> Tensor:
 def gathered(values: Tensor) -> Tensor:
     """The ranks' ``values`` (N, ...), which have one shape, joined to (ranks * N, ...)."""
     return values if world_size() == 1 else _Gather.apply(values)
+
+
+@torch.no_grad()
+def from_first_rank(values: Iterable[Tensor]) -> None:
+    """Overwrite ``values`` with what rank 0 holds in their place."""
+    if world_size() > 1:
+        for value in values:
+            dist.broadcast(value, src=0)
 
 
 class _Sum(torch.autograd.Function):

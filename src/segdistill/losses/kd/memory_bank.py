@@ -17,8 +17,6 @@ class MemoryBank(nn.Module):
         channels: D.
     """
 
-    same_on_every_rank = ("entries", "filled", "next")  # need not be broadcast before every step
-
     entries: Tensor  # (K, size + 1, D); the last slot is spare
     filled: Tensor  # (K,) vectors held
     next: Tensor  # (K,) where the next one goes
