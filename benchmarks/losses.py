@@ -174,7 +174,7 @@ def peak(name: str, kind: str, args: argparse.Namespace) -> float:
 
 
 def growth(step: Callable[[], None], device: str) -> float:
-    """Megabytes that ``step``, the first of its process, adds to what is held."""
+    """Megabytes that ``step`` adds to the peak, over what is held before it."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()

@@ -91,7 +91,7 @@ def _value_and_gradients(
 
 
 class _Rows:
-    """How a strip of the target's rows is made of a map's rows: of ``lower`` and ``upper``, by the latter's ``share``."""
+    """How a strip of the target's rows is made of a map's rows ``lower`` and ``upper``, by ``share`` of the latter."""
 
     def __init__(self, strip: slice, wanted: int, maps: Tensor) -> None:
         height = maps.shape[2]
