@@ -170,8 +170,12 @@ def steps(name: str, kind: str, args: argparse.Namespace) -> Callable[[], None]:
 def peak(name: str, kind: str, args: argparse.Namespace) -> float:
     """Megabytes that one step adds to the peak; run it in a process of its own."""
     torch.set_num_threads(args.threads)
-    step = steps(name, kind, args)
-    if args.device == "cuda":
+    return growth(steps(name, kind, args), args.device)
+
+
+def growth(step: Callable[[], None], device: str) -> float:
+    """Megabytes that ``step`` adds to the peak, over what is held before it."""
+    if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
         step()

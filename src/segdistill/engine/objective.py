@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from segdistill.losses.task.pixel_loss import PixelLoss, upsampled_loss
 from segdistill.metrics.confusion import resize_logits
 from segdistill.models.output import SegOutput
 
@@ -42,5 +43,14 @@ class TaskLoss(nn.Module):
         return total
 
     def _single(self, logits: Tensor, target: Tensor) -> Tensor:
-        logits = resize_logits(logits, target.shape[-2:])
-        return torch.stack([self.weights[name] * loss(logits, target) for name, loss in self.losses.items()]).sum()
+        """Losses of single pixels never see logits of full size as a whole; the others need them."""
+        by_pixel = {name: loss for name, loss in self.losses.items() if isinstance(loss, PixelLoss)}
+        others = {name: loss for name, loss in self.losses.items() if name not in by_pixel}
+        values = []
+        if by_pixel:
+            weights = [self.weights[name] for name in by_pixel]
+            values.append(upsampled_loss(list(by_pixel.values()), weights, logits, target))
+        if others:
+            full = resize_logits(logits, target.shape[-2:])
+            values += [self.weights[name] * loss(full, target) for name, loss in others.items()]
+        return torch.stack(values).sum()

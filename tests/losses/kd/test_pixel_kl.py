@@ -2,8 +2,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from segdistill.losses import upsampled
 from segdistill.losses.kd.pixel_kl import PixelKL
+from segdistill.losses.kd.temperature import Learned
 from tests.losses import golden
 
 
@@ -85,3 +88,62 @@ def test_shapes_must_match():
         PixelKL()(student=student, teacher=torch.zeros(2, 4, 4, 5), target=target)
     with pytest.raises(ValueError, match=r"target \(1, 8, 10\)"):
         PixelKL()(student=student, teacher=student, target=target[:1])
+
+
+def maps(seed=0, size=(5, 6)):
+    return torch.randn(2, 4, *size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def full_labels():
+    labels = torch.randint(0, 4, (2, 23, 31), generator=torch.Generator().manual_seed(2))
+    labels[0, :9] = 255
+    return labels
+
+
+@pytest.mark.parametrize("piece", [1 << 20, 500])
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_at_the_labels_it_is_that_of_upsampled_maps(monkeypatch, temperature, piece):
+    monkeypatch.setattr(upsampled, "PIECE", piece)
+    student, teacher, labels = maps().requires_grad_(), maps(1).requires_grad_(), full_labels()
+    full = [F.interpolate(m, size=labels.shape[1:], mode="bilinear", align_corners=False) for m in (student, teacher)]
+    values = [
+        PixelKL(temperature, at="labels")(student=student, teacher=teacher, target=labels),
+        PixelKL(temperature)(student=full[0], teacher=full[1], target=labels),
+    ]
+    torch.testing.assert_close(*values)
+    gradients = [torch.autograd.grad(value, [student, teacher], allow_unused=True) for value in values]
+    torch.testing.assert_close(gradients[0][0], gradients[1][0])
+    assert gradients[0][1] is None  # never to the teacher
+
+
+def test_at_the_labels_a_temperature_is_learned_too():
+    tau = Learned().double()
+    tau.strength = 1.0
+    student, teacher, labels = maps().requires_grad_(), maps(1), full_labels().repeat_interleave(2, 1)
+    labels = labels[:, :5, :6].contiguous()  # of the maps' size: there is nothing to upsample
+    gradients = [
+        torch.autograd.grad(
+            PixelKL(tau, at)(student=student, teacher=teacher, target=labels), [*tau.parameters(), student]
+        )
+        for at in ("labels", "grid")
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+def test_gradcheck_at_the_labels():
+    loss, teacher, labels = PixelKL(2.0, at="labels"), maps(1, (2, 3)), full_labels()[:, 6:13, :5]
+    student = maps(0, (2, 3)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: loss(student=x, teacher=teacher, target=labels), student)
+
+
+def test_attached_zero_at_the_labels_when_all_is_ignored():
+    student = maps().requires_grad_()
+    value = PixelKL(at="labels")(student=student, teacher=maps(1), target=torch.full((2, 23, 31), 255))
+    value.backward()
+    assert value.item() == 0
+    assert not student.grad.any()
+
+
+def test_another_place_is_refused():
+    with pytest.raises(ValueError, match=r"at=full: must be grid .* or labels"):
+        PixelKL(at="full")

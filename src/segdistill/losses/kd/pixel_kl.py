@@ -1,5 +1,8 @@
 """Pixel-wise distillation of class probabilities."""
 
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -7,6 +10,7 @@ from segdistill.ignore import IGNORE
 from segdistill.losses.kd.checks import check_shapes, checked
 from segdistill.losses.kd.temperature import Temperature, softening
 from segdistill.losses.labels import full_precision, labels_at, mean_where, without_ignored
+from segdistill.losses.upsampled import sum_over_pixels
 
 
 class PixelKL(nn.Module):
@@ -26,16 +30,21 @@ class PixelKL(nn.Module):
 
     Args:
         temperature: tau, above 0, or one that moves or is learned (``temperature.py``). Published: 1 (CIRKD), 4.
+        at: ``grid`` compares at the maps' own size, ``labels`` upsamples both to the labels' size, as codes do that
+            distil at full size; it never holds maps of that size (``upsampled.py``).
 
     Raises:
-        ValueError: for a temperature that is not above 0, or shapes that do not match.
+        ValueError: for a temperature that is not above 0, another ``at``, or shapes that do not match.
     """
 
     compares_probabilities = True  # of classes: logits may come from a store that keeps the likeliest only
 
-    def __init__(self, temperature: Temperature = 1.0) -> None:
+    def __init__(self, temperature: Temperature = 1.0, at: Literal["grid", "labels"] = "grid") -> None:
         super().__init__()
+        if at not in ("grid", "labels"):
+            raise ValueError(f"at={at}: must be grid (the maps' own size) or labels (the labels' size)")
         self.temperature = checked(temperature)
+        self.at_labels = at == "labels"
 
     def forward(self, *, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         """Compute the loss.
@@ -52,7 +61,17 @@ class PixelKL(nn.Module):
         valid = labels_at(target, student.shape[2:]) != IGNORE  # (N, h, w)
         with full_precision(student):
             tau = softening(self.temperature, student, teacher, valid)  # (N, 1, 1, 1)
+            if self.at_labels:
+                maps = student / tau, teacher.detach() / tau  # softened before they are upsampled: that is linear
+                sums = tau.flatten().square() * sum_over_pixels(_divergence, target, *maps)
+                return sums.sum() / (target != IGNORE).sum().clamp(min=1)
             known = [without_ignored(z, valid) for z in (student, teacher.detach())]
             log_s, log_t = (F.log_softmax(z / tau, dim=1) for z in known)
             divergence = tau[:, 0].square() * (log_t.exp() * (log_t - log_s)).sum(dim=1)  # (N, h, w)
             return mean_where(divergence, valid)
+
+
+def _divergence(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+    """KL of each pixel (N, H, W), 0 where it is ignored."""
+    log_s, log_t = (F.log_softmax(z, dim=1) for z in (student, teacher))
+    return torch.where(target == IGNORE, 0.0, (log_t.exp() * (log_t - log_s)).sum(dim=1))

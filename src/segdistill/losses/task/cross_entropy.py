@@ -2,14 +2,14 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from segdistill.ignore import IGNORE
-from segdistill.losses.labels import at_least_float32, full_precision
 from segdistill.losses.task.class_weights import ClassWeights, class_shares, class_weights_from, pixel_weights
+from segdistill.losses.task.pixel_loss import PixelLoss
 
 
-class CrossEntropy(nn.Module):
+class CrossEntropy(PixelLoss):
     """Softmax cross-entropy, mean over the valid pixels of the batch (nats per pixel).
 
     With class weights the mean is weighted as in torch: divided by the sum of the weights of the valid pixels.
@@ -51,28 +51,21 @@ class CrossEntropy(nn.Module):
         self.register_buffer("weights", class_weights_from(class_weights, class_frequencies), persistent=False)
         self.register_buffer("log_prior", log_prior, persistent=False)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss.
+    def per_pixel(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of each pixel, times the weight of its class."""
+        if self.log_prior is not None:
+            logits = logits + self.log_prior
+        return F.cross_entropy(
+            logits,
+            target,
+            weight=None if self.weights is None else self.weights.to(logits.dtype),
+            ignore_index=IGNORE,
+            label_smoothing=self.label_smoothing,
+            reduction="none",  # torch's own mean is nan when everything is ignored
+        )
 
-        Args:
-            logits: (N, C, H, W) at label size.
-            target: (N, H, W) class indices; 255 counts nowhere.
-
-        Returns:
-            Scalar, at least float32; 0 attached to the graph if every pixel is ignored.
-        """
-        with full_precision(logits):
-            scores = at_least_float32(logits)
-            if self.log_prior is not None:
-                scores = scores + self.log_prior
-            weights = None if self.weights is None else self.weights.to(scores.dtype)
-            losses = F.cross_entropy(
-                scores,
-                target,
-                weight=weights,
-                ignore_index=IGNORE,
-                label_smoothing=self.label_smoothing,
-                reduction="none",  # torch's own mean is nan when everything is ignored
-            )
-            total = pixel_weights(weights, target, target != IGNORE).sum()
-            return losses.sum() / total.clamp(min=torch.finfo(total.dtype).tiny)
+    def denominator(self, target: Tensor, dtype: torch.dtype) -> Tensor:
+        """Sum of the valid pixels' weights, 1 if there are none."""
+        weights = None if self.weights is None else self.weights.to(dtype)
+        total = pixel_weights(weights, target, target != IGNORE).sum().to(dtype)
+        return torch.where(total > 0, total, 1.0)

@@ -2,13 +2,13 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from segdistill.ignore import IGNORE
-from segdistill.losses.labels import at_least_float32, full_precision, mean_where
+from segdistill.losses.task.pixel_loss import PixelLoss
 
 
-class Focal(nn.Module):
+class Focal(PixelLoss):
     r"""Cross-entropy that easy pixels hardly enter (Lin et al., "Focal Loss", ICCV 2017, eq. (4), over the softmax).
 
     .. math:: L = \frac{1}{|V|} \sum_{i \in V} (1 - p_{iy})^\gamma \, (-\log p_{iy})
@@ -31,17 +31,12 @@ class Focal(nn.Module):
             raise ValueError(f"gamma={gamma}: must be 0 or at least 1; 2 is published")
         self.gamma = gamma
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss.
+    def per_pixel(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Loss of each pixel."""
+        losses = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
+        misses = -torch.expm1(-losses)  # 1 - p, without the cancellation
+        return misses**self.gamma * losses
 
-        Args:
-            logits: (N, C, H, W) at label size.
-            target: (N, H, W) class indices; 255 counts nowhere.
-
-        Returns:
-            Scalar, at least float32; 0 attached to the graph if every pixel is ignored.
-        """
-        with full_precision(logits):
-            losses = F.cross_entropy(at_least_float32(logits), target, ignore_index=IGNORE, reduction="none")
-            misses = -torch.expm1(-losses)  # 1 - p, without the cancellation
-            return mean_where(misses**self.gamma * losses, target != IGNORE)
+    def denominator(self, target: Tensor, dtype: torch.dtype) -> Tensor:
+        """Number of valid pixels."""
+        return (target != IGNORE).sum().clamp(min=1).to(dtype)
