@@ -37,4 +37,5 @@ def fused(student: Tensor, teacher: Tensor | None, target: Tensor, temperature: 
     loss = upsampled_loss([CrossEntropy()], [1.0], student, target)
     if teacher is None:
         return loss
-    return loss + PixelKL(temperature, at="labels")(student=student, teacher=teacher, target=target)
+    divergence: Tensor = PixelKL(temperature, at="labels")(student=student, teacher=teacher, target=target)
+    return loss + divergence

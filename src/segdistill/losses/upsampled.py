@@ -135,7 +135,7 @@ class _Wide:
             self.wide = self.maps
             if width != maps.shape[3]:
                 flat = F.interpolate(self.maps.flatten(1, 2), size=width, mode="linear", align_corners=False)
-                self.wide = flat.unflatten(1, maps.shape[1:3])
+                self.wide = flat.view(*maps.shape[:3], width)
         self.total = torch.zeros_like(self.wide) if learns else None
 
     def strip(self, rows: _Rows) -> Tensor:
