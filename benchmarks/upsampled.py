@@ -1,7 +1,7 @@
 """Losses at the labels' size in strips against plain torch: time as a ratio within one run, and peak memory.
 
     python benchmarks/upsampled.py                       both sizes, cross-entropy alone and with KL
-    python benchmarks/upsampled.py --threads 1 --repeats 11
+    OMP_WAIT_POLICY=passive python benchmarks/upsampled.py    on cores that others use too: idle threads do not spin
 
 Both compute the same from the same small logits, forward and backward, and take turns; a ratio is the median of the
 turns' ratios, with the middle half of them beside it. Memory is the growth of a fresh process's peak
