@@ -1,7 +1,7 @@
 """Losses at the labels' size in strips against plain torch: time as a ratio within one run, and peak memory.
 
     python benchmarks/upsampled.py                       both sizes, cross-entropy alone and with KL
-    OMP_WAIT_POLICY=passive python benchmarks/upsampled.py    on cores that others use too: idle threads do not spin
+    python benchmarks/upsampled.py --threads 1 --repeats 11
 
 Both compute the same from the same small logits, forward and backward, and take turns; a ratio is the median of the
 turns' ratios, with the middle half of them beside it. Memory is the growth of a fresh process's peak
@@ -14,7 +14,9 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 
-import torch
+import segdistill.threads  # noqa: F401 (before torch, as the program does: idle threads do not spin)
+
+import torch  # isort: skip
 import torch.nn.functional as F
 
 from segdistill.benchmark.loss import fused, plain
