@@ -14,7 +14,9 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 
-import torch
+import segdistill.threads  # noqa: F401 (before torch, as the program does: idle threads do not spin)
+
+import torch  # isort: skip
 import torch.nn.functional as F
 
 from segdistill.benchmark.loss import fused, plain
