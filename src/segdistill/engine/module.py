@@ -180,7 +180,10 @@ class DistillModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Give the step its own generator, so that a resumed run draws what an unbroken one draws."""
-        torch.manual_seed(hash((self.seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63)
+        seed = hash((self.seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":  # `torch.manual_seed` prints the stack for every kind of device that is not there
+            torch.get_device_module(self.device).manual_seed(seed)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, and let the averaged weights follow at once: a checkpoint may be written right after."""
