@@ -42,14 +42,20 @@ def datasets(cfg: DictConfig, *, from_files: bool = False) -> dict[str, Segmenta
     held_out = None if cfg.data.held_out is None else HeldOut(**cfg.data.held_out)
     splits = [split for split in cfg.dataset.splits if not (held_out and split == "val")]
     sets: dict[str, SegmentationSet] = {split: instantiate(cfg.dataset.source, split=split) for split in splits}
-    if cfg.data.residence != "disk" and not from_files:
-        cache = Path(cfg.paths.cache)
-        sets = {split: resident(one, cache, on_error=cfg.data.on_error) for split, one in sets.items()}
+    if not from_files:
+        sets = residing(cfg, sets)
     if held_out:
         sets["train"], sets["val"] = held_out.split(sets["train"])
     if cfg.data.residence == "device":
         common_size(sets["train"])  # before a teacher is trained
     return sets
+
+
+def residing(cfg: DictConfig, sets: dict[str, SegmentationSet]) -> dict[str, SegmentationSet]:
+    """The sets where ``data.residence`` has them: as they are, or decoded in memory that all processes share."""
+    if cfg.data.residence == "disk":
+        return sets
+    return {split: resident(one, Path(cfg.paths.cache), on_error=cfg.data.on_error) for split, one in sets.items()}
 
 
 def loading(cfg: DictConfig, *, on_gpu: bool) -> Loading:

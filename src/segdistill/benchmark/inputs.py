@@ -61,7 +61,7 @@ def images_on_disk(cfg: DictConfig, count: int, folder: Path) -> dict[str, Segme
     if "size" in cfg.dataset.source:  # synthetic
         cfg.dataset.source.size = cfg.size
         cfg.dataset.source.num_images = {"train": count, "val": 1, "test": 1}
-    sets = build.datasets(cfg)
+    sets = build.datasets(cfg, from_files=True)
     if len(sets["train"]) < count:
         raise UserError(
             f"{len(sets['train'])} training images, but {count} are needed: lower steps={cfg.steps} or "
@@ -97,6 +97,7 @@ def facts(cfg: DictConfig) -> dict[str, Any]:
         "num_classes": cfg.num_classes,
         "teacher_trained": cfg.teacher.checkpoint is not None,
         "dataset": cfg.dataset.name,
+        "residence": cfg.data.residence,
         "kd": list(cfg.kd.terms),
         "cache": f"{cfg.teacher.cache} {cfg.teacher.store['as']}",
         "measure_every": cfg.kd.measure_every,

@@ -107,16 +107,17 @@ class Fits:
     def __init__(self, cfg: DictConfig, sets: Mapping[str, SegmentationSet], folder: Path) -> None:
         run_folder = RunFolder(folder)
         run_folder.create()
+        here = build.residing(cfg, dict(sets))
         pl.seed_everything(cfg.seed, verbose=False)
-        student = build.student(cfg, sets)
+        student = build.student(cfg, here)
         callbacks: list[pl.Callback] = [transfer.finetuning(cfg, student)]
         transfer.load_initial_weights(cfg, student)
         self.initial = copy.deepcopy(student)
-        self.module, _, cache = build_module(cfg, dict(sets), student)
+        self.module, _, cache = build_module(cfg, here, student)
         if cache is not None:
             callbacks.append(TeacherOutputs(cache.fill))
         stored, on_gpu = None if cache is None else cache.kept, device_of(cfg).type == "cuda"
-        self.data = build.data_module(cfg, dict(sets), on_gpu=on_gpu, stored=stored)
+        self.data = build.data_module(cfg, here, on_gpu=on_gpu, stored=stored)
         self.meter = OneEpoch(cfg.steps)
         early = cfg.kd.measure_every + 1  # steps that are behind when the measuring begins
         epochs = 2 * (cfg.rounds + 2 + early // (cfg.steps + 1))  # the middle of a training, where all terms are on
