@@ -38,17 +38,19 @@ def measure_loss(cfg: DictConfig) -> dict[str, Any]:
 
 
 def logits_and_labels(cfg: DictConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise of the student's and the teacher's logits' shapes, and labels (N, H, W), some of them ignored."""
+    """Noise as student's and teacher's logits, and labels (N, H, W), some of them ignored.
+
+    Both logits have the smaller one's size, to which the engine brings them before it compares them.
+    """
     crop, count = build.augment(cfg).crop, cfg.data.batch_size
     generator = torch.Generator().manual_seed(cfg.seed)
-    image, made = torch.zeros(1, 3, *crop), []
-    for part in (cfg.student, cfg.teacher):
-        with torch.no_grad():
-            shape = build.seg_model(part).eval()(image).logits.shape[2:]
-        made.append(3 * torch.randn(count, cfg.num_classes, *shape, generator=generator))
+    image = torch.zeros(1, 3, *crop)
+    with torch.no_grad():
+        shape = min(build.seg_model(part).eval()(image).logits.shape[2:] for part in (cfg.student, cfg.teacher))
+    student, teacher = (3 * torch.randn(count, cfg.num_classes, *shape, generator=generator) for _ in range(2))
     target = torch.randint(cfg.num_classes, (count, *crop), generator=generator)
     target[torch.rand(target.shape, generator=generator) < 0.05] = IGNORE
-    return made[0], made[1], target
+    return student, teacher, target
 
 
 def forward_and_backward(loss: Loss, student: Tensor, teacher: Tensor, target: Tensor) -> None:
