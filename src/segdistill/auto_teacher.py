@@ -83,7 +83,8 @@ def _key(job: DictConfig) -> str:
 def _train(job: DictConfig, folder: Path) -> None:
     log.info("training the teacher %s once for this dataset and recipe, in %s", job.student.name, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "job.yaml", OmegaConf.to_yaml(job))
+    if not (folder / "checkpoints" / "last.ckpt").exists():  # else it goes on as it began: its key says it is the same
+        write_text(folder / "job.yaml", OmegaConf.to_yaml(job))
     environment = {
         name: value
         for name, value in os.environ.items()

@@ -100,9 +100,9 @@ def verify(folders: list[Path]) -> Iterator[dict[str, str]]:
 def clear(folders: list[Path]) -> int:
     """Remove stores; returns how many bytes they had."""
     freed = sum(map(size_on_disk, folders))
-    for folder in folders:
-        shutil.rmtree(folder)
-        folder.with_name(f"{folder.name}.lock").unlink(missing_ok=True)
+    for folder in folders:  # renamed first: who is building there fails at once, and nobody finds half a store
+        gone = folder.rename(folder.with_name(f"{folder.name}.removed"))
+        shutil.rmtree(gone)
     return freed
 
 

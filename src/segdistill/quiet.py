@@ -12,6 +12,7 @@ MESSAGES = (
     ".*number of training batches.*smaller than the logging interval.*",
     ".*Checkpoint directory .* exists.*",
     ".*module.* in eval mode at the start of training.*",  # the averaged network
+    ".*`broadcast_buffers` is deprecated.*",  # its new name is unknown to the torch before
     ".*Starting from v1.9.0, `tensorboardX` has been removed.*",
     ".*dataloader.*does not have.*shuffle.*",
 )

@@ -112,7 +112,7 @@ def build_module(cfg: DictConfig, sets: dict[str, Any], student: SegModel) -> Bu
         seed=cfg.seed,
         ema_decay=cfg.engine.ema_decay,
         crop=crop,
-        map_sizes=None if cache is None else cache.kept.view_sizes,
+        stored=None if cache is None else cache.kept,
         depths=transfer.encoder_parts(cfg, student),
         lr_decay=cfg.transfer.lr_decay,
     )
@@ -163,6 +163,8 @@ def open_folder(folder: RunFolder, cfg: DictConfig) -> Path | None:
                 f"resume={folder.path}, or choose another hydra.run.dir"
             )
         write_text(folder.config, told)
+        if not folder.last.exists():
+            folder.tuned.unlink(missing_ok=True)  # of another try
         folder.status("running")
     if folder.last.exists():
         log.info("going on from %s", folder.last)

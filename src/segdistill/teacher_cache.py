@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.utils.data import Dataset
 from segdistill import build
 from segdistill.cache.build import fill, remaining
 from segdistill.cache.encoding import encoding
-from segdistill.cache.kept import REPLAY_SEED, Kept
+from segdistill.cache.kept import REPLAY_SEED, Kept, ViewMap
 from segdistill.cache.making import Making
 from segdistill.cache.store import LOGITS, Store, claim
 from segdistill.data.files import SegmentationSet
@@ -25,6 +26,7 @@ from segdistill.data.loading import Batch, EvalImages, TrainViews, same_size
 from segdistill.engine.teacher import Teacher
 from segdistill.engine.terms import split_tap
 from segdistill.errors import UserError
+from segdistill.models.network import map_reach
 from segdistill.teacher_source import network_settings, weights_hash
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class TeacherCache:
         record_bytes: map -> about how many bytes a record takes.
         making: asks the teacher.
         verify: compare checksums before training.
+        given: the user has named the folder.
     """
 
     kept: Kept
@@ -49,6 +52,7 @@ class TeacherCache:
     record_bytes: Mapping[str, int]
     making: Making
     verify: bool
+    given: bool
 
     def remaining(self) -> int:
         """Bytes that the files which are not there will take."""
@@ -65,7 +69,7 @@ class TeacherCache:
             UserError: it holds the outputs of another teacher, of other data or settings, or the disk is too small.
         """
         folder = self.kept.store.folder
-        claim(folder, self.facts)
+        claim(folder, self.facts, given=self.given)
         needed, free = self.remaining(), shutil.disk_usage(folder).free
         if needed > free:
             raise UserError(
@@ -116,6 +120,7 @@ def teacher_cache(
         images=len(train),
         views=settings.views if replay else 1,
         encoding=encoding(settings["as"], cfg.num_classes, settings.k),
+        places={name: f"{name}-{_hash(str(cfg.teacher.taps[name]))[:6]}" for name in names if name != LOGITS},
     )
     teacher.model.record([name for name in names if name != LOGITS])
     output = teacher(torch.zeros(1, 3, *augment.crop))
@@ -125,7 +130,11 @@ def teacher_cache(
         name: round(larger * sum(part.nbytes for part in store.encoding_of(name).pack(one.float()).values()))
         for name, one in view.items()
     }
-    sizes = {} if replay else {name: (one.shape[1], one.shape[2]) for name, one in view.items()}
+    reach = partial(map_reach, divisor=teacher.model.divisor, resize=teacher.model.resize)
+    in_view = {
+        name: ViewMap(cells, reach(augment.crop, cells))
+        for name, cells in ((name, (one.shape[1], one.shape[2])) for name, one in view.items())
+    }
     how = build.loading(cfg, on_gpu=False)
     if not same_size(train):
         how = how._replace(eval_batch_size=1)
@@ -133,7 +142,9 @@ def teacher_cache(
     if replay:
         images = TrainViews(train, augment, seed=REPLAY_SEED, apply=applied, on_error=how.on_error)
     making = Making(teacher, images, names, views=replay, crop=augment.crop, how=how)
-    return TeacherCache(Kept(store, names, replay, sizes), facts, record_bytes, making, settings.verify)
+    return TeacherCache(
+        Kept(store, names, replay, in_view, reach), facts, record_bytes, making, settings.verify, bool(settings.dir)
+    )
 
 
 def stores(cfg: DictConfig) -> Path:
@@ -143,7 +154,11 @@ def stores(cfg: DictConfig) -> Path:
 
 def key_of(facts: Mapping[str, Any]) -> str:
     """A hash of what a store is of."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    return _hash(json.dumps(facts, sort_keys=True))[:12]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def wanted_maps(cfg: DictConfig, teacher: str = "main") -> list[str]:
@@ -165,7 +180,7 @@ def _facts(cfg: DictConfig, train: SegmentationSet, teacher: Teacher, *, applied
             "source": build.plain(cfg.dataset.source),
             "classes": list(cfg.dataset.classes),
             "count": len(train),
-            "content": train.fingerprint()[:16],
+            "content": _hash(train.fingerprint())[:16],
         },
         "as": settings["as"],
     }

@@ -31,7 +31,7 @@ ADVICE = (
     "classes there and teacher.class_map, for one whose parts have other names teacher.key_map"
 )
 # What makes other logits from the same tensors: a dilation or a padding as much as a mean.
-SETTINGS = ("network", "mean", "std", "scale", "channel_order", "divisor", "class_map", "resize")
+SETTINGS = ("network", "mean", "std", "scale", "channel_order", "divisor", "class_map", "resize", "attention")
 
 
 def build_teacher(

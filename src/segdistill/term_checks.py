@@ -75,8 +75,14 @@ def stored(cfg: DictConfig) -> Iterator[str]:
         yield f"teacher.store.k={k}: there are {cfg.num_classes} classes; keep fewer, or teacher.store.as=float16"
     for name, term in cfg.kd.terms.items():
         with contextlib.suppress(Exception):  # what cannot be imported is told by _targets
-            fits = getattr(get_object(term.loss._target_), "compares_probabilities", False)
-            if "logits" in map(_bare, _listed(term.teacher)) and not fits:
+            if "logits" not in map(_bare, _listed(term.teacher)):
+                continue
+            if term.loss.get("temperature", 1.0) != 1.0:
+                yield (
+                    f"teacher.store.as={kind}: kd.terms.{name}.loss.temperature softens what is not kept; take "
+                    "temperature 1, or teacher.store.as=float16"
+                )
+            if not getattr(get_object(term.loss._target_), "compares_probabilities", False):
                 yield (
                     f"teacher.store.as={kind}: kd.terms.{name} needs the logits themselves, of which only the "
                     "likeliest classes' probabilities would be kept; take teacher.store.as=float16, or leave it out"

@@ -29,9 +29,9 @@ def value(name, view, index):
 class Teacher:
     """Makes maps that tell whose they are, and writes down what it was asked for."""
 
-    def __init__(self, log, names=("logits", "decoder"), pause=0.0, dies_after=None):
+    def __init__(self, log, names=("logits", "decoder"), pause=0.0, dies_after=None, unreadable=None):
         self.log, self.names, self.pause, self.dies_after = log, names, pause, dies_after
-        self.batches = 0
+        self.batches, self.unreadable = 0, unreadable
 
     def __call__(self, batches):
         for keys in batches:
@@ -41,7 +41,8 @@ class Teacher:
             time.sleep(self.pause)
             with self.log.open("a") as file:
                 file.writelines(f"{view} {index}\n" for view, index in keys)
-            yield keys, {name: torch.stack([value(name, *key) for key in keys]) for name in self.names}
+            maps = {name: torch.stack([value(name, *key) for key in keys]) for name in self.names}
+            yield keys, maps, self.unreadable in [index for _, index in keys]
 
 
 def asked(log):
@@ -158,7 +159,40 @@ def test_an_interrupted_build_frees_its_files(store, tmp_path):
 def test_a_map_that_does_not_fit_is_named(store):
     def huge(batches):
         for keys in batches:
-            yield keys, {"decoder": torch.full((len(keys), 1, 2, 2), 1e6)}
+            yield keys, {"decoder": torch.full((len(keys), 1, 2, 2), 1e6)}, False
 
     with pytest.raises(UserError, match=r"tap 'decoder': values up to 1e\+06 do not fit float16"):
         fill(store, ["decoder"], huge, batch_size=3, verify=True)
+
+
+def test_records_of_an_unreadable_image_are_made_again_by_the_next_build(store, tmp_path, caplog):
+    fill(store, ["logits"], Teacher(tmp_path / "log", unreadable=40), batch_size=4, verify=False)
+    assert store.read("logits", 40, 0) is not None  # this run goes on with it: its labels are ignored
+    shard = 40 // store.per_shard
+    made = fill(store, ["logits"], Teacher(tmp_path / "log"), batch_size=4, verify=False)
+    assert made == 2 * len(store.indices(shard))
+    assert "of images that could not be read" in caplog.text
+    check(store, ["logits"])
+
+
+def test_nothing_is_started_while_others_hold_all_files(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "LOOK_EVERY", 0.01)
+    fill(store, ["logits"], Teacher(tmp_path / "log"), batch_size=4, verify=False)
+    store.path("logits", 3).unlink()
+    holder = build._lock(store, 3)
+    holder.acquire()
+    looks, started = [], []
+
+    def sleep(seconds):
+        looks.extend([seconds] if seconds else [])
+        if len(looks) == 5:
+            holder.release()
+
+    def make(batches):
+        started.append(True)
+        return Teacher(tmp_path / "log")(batches)
+
+    monkeypatch.setattr(build.time, "sleep", sleep)
+    fill(store, ["logits"], make, batch_size=4, verify=False)
+    assert len(looks) == 5
+    assert len(started) == 1

@@ -71,11 +71,11 @@ def test_reading_a_missing_or_broken_file_names_it(tmp_path):
 
 def test_a_folder_of_other_outputs_is_refused_with_what_differs(tmp_path):
     folder = tmp_path / "mine"
-    claim(folder, FACTS)
-    claim(folder, FACTS)
+    claim(folder, FACTS, given=True)
+    claim(folder, FACTS, given=True)
     other = {**FACTS, "weights": "f00", "settings": {"mean": [0.5], "resize": 0.5}}
     with pytest.raises(UserError) as caught:
-        claim(folder, other)
+        claim(folder, other, given=True)
     assert "settings.resize is 1.0 there and 0.5 here" in str(caught.value)
     assert 'weights is null there and "f00" here' in str(caught.value)
     assert "mean" not in str(caught.value)
@@ -84,7 +84,7 @@ def test_a_folder_of_other_outputs_is_refused_with_what_differs(tmp_path):
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(UserError, match=r"holds files, but no teacher's outputs"):
-        claim(tmp_path, FACTS)
+        claim(tmp_path, FACTS, given=True)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -100,3 +100,40 @@ def test_replayed_views_take_turns_whatever_the_seed_of_the_run(tmp_path):
 
 def test_full_views_are_those_of_a_run_without_a_cache(tmp_path):
     assert Kept(store(tmp_path), ["logits"], replay=False).view(3, 5, 7) == (3, 5, 7)
+
+
+def test_taps_of_one_name_that_are_other_modules_have_other_files(tmp_path):
+    here, there = (Store(tmp_path, 20, 1, Float16(), {"decoder": f"decoder-{path}"}) for path in ("a", "b"))
+    assert here.path("decoder", 0) != there.path("decoder", 0)
+    assert here.path("logits", 0) == there.path("logits", 0)
+
+
+def test_what_is_left_of_a_folder_that_is_found_by_content_is_taken_over(tmp_path):
+    folder = tmp_path / "0123"
+    folder.mkdir()
+    (folder / ".store.99").write_text("half")
+    (folder / "logits").mkdir()
+    claim(folder, FACTS, given=False)
+    assert (folder / "store.json").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"teacher outputs cannot be kept in .* set teacher.store.dir"):
+        claim(tmp_path / "file" / "inside", FACTS, given=True)
+
+
+def test_a_disk_that_fails_is_one_line(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("segdistill.cache.shards.save_file", full)
+    with pytest.raises(UserError, match=r"00.safetensors cannot be written .*No space left.* Free some space"):
+        write(tmp_path / "00.safetensors", {"a": torch.zeros(2)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_stands_in_for_an_unreadable_image_is_made_again_next_time(tmp_path):
+    path = tmp_path / "f.safetensors"
+    write(path, {"0.0.map": torch.zeros(1)}, provisional=True)
+    assert fault(path, thorough=False) == "of images that could not be read"

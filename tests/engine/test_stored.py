@@ -1,6 +1,7 @@
 """A step that reads a teacher's stored outputs is the step that would have asked the teacher."""
 
 import contextlib
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from segdistill.cache.build import fill
 from segdistill.cache.encoding import Float16
-from segdistill.cache.kept import REPLAY_SEED, Kept
+from segdistill.cache.kept import REPLAY_SEED, Kept, ViewMap
 from segdistill.cache.making import Making
 from segdistill.cache.store import Store
 from segdistill.data.augment import Augment, sample_maps
@@ -16,7 +17,7 @@ from segdistill.data.loading import EvalImages, Loading, TrainViews, collate
 from segdistill.data.prepare import prepare
 from segdistill.engine.callbacks.checkpoint import Checkpoint
 from segdistill.engine.teacher import Teacher, taught
-from segdistill.models.network import SegModel
+from segdistill.models.network import SegModel, map_reach
 from segdistill.models.output import SegOutput
 from tests import tiny
 
@@ -51,8 +52,10 @@ def kept(folder, teacher, augment, *, views=0, apply=True, source=None):
     fill(store, NAMES, lambda keys: making(keys, torch.device("cpu")), batch_size=making.batch_size, verify=True)
     teacher.model.record(NAMES)
     output = teacher(torch.zeros(1, 3, *augment.crop))
-    sizes = {name: tuple(output.taps[name].shape[2:]) for name in NAMES}
-    return Kept(store, NAMES, bool(views), {} if views else sizes)
+    reach = partial(map_reach, divisor=teacher.model.divisor)
+    cells = {name: tuple(output.taps[name].shape[2:]) for name in NAMES}
+    in_view = {name: ViewMap(size, reach(augment.crop, size)) for name, size in cells.items()}
+    return Kept(store, NAMES, bool(views), in_view, reach)
 
 
 def trained(data, *, steps=20):
@@ -97,7 +100,7 @@ def test_full_view_is_a_teacher_that_commutes_with_crop_and_flip(tmp_path, point
     views = TrainViews(source, augment, seed=7, apply=apply, stored=stored)
     batch = collate([views[epoch, index] for epoch in range(3) for index in range(len(source))])
     assert set(batch.geometry[:, 0, 0].sign().tolist()) == {-1.0, 1.0}  # mirrored and not
-    batch = prepare(batch, tiny.CROP, training=True, map_sizes=stored.view_sizes)
+    batch = prepare(batch, tiny.CROP, training=True, stored=stored)
     online = pointwise(batch.image)
     read = taught({"main": pointwise}, batch.image, batch.stored)["main"]
     for name in NAMES:
@@ -124,7 +127,7 @@ def test_loader_and_device_sample_the_same(tmp_path):
     for apply in (True, False):
         views = TrainViews(tiny.Set(), augment, seed=7, apply=apply, stored=stored)
         batch = collate([views[1, index] for index in range(4)])
-        batches.append(prepare(batch, tiny.CROP, training=True, map_sizes=stored.view_sizes))
+        batches.append(prepare(batch, tiny.CROP, training=True, stored=stored))
     for name, one in batches[0].stored.items():
         torch.testing.assert_close(one, batches[1].stored[name])
     assert torch.equal(batches[0].geometry, batches[1].geometry)
@@ -168,3 +171,53 @@ def test_a_baseline_and_a_cached_run_see_the_same_images(tmp_path):
     for (index, image), (other, same) in zip(*seen, strict=True):
         assert torch.equal(index, other)
         assert torch.equal(image, same)
+
+
+class Pooling(nn.Module):
+    """Means of 8x8 pixels: a map whose cells are where they are."""
+
+    def __init__(self):
+        super().__init__()
+        self.deep, self.head = nn.AvgPool2d(8), nn.Conv2d(3, tiny.CLASSES, 1)
+
+    def forward(self, x):
+        return SegOutput(self.head(self.deep(x)))
+
+
+def test_maps_of_padded_images_lie_where_the_view_is(tmp_path):
+    torch.manual_seed(3)
+    teacher = Teacher(
+        SegModel(Pooling(), taps={"deep": "deep"}, mean=(0.5,) * 3, std=(0.25,) * 3, divisor=8), "pooling"
+    )
+    source = Ramp()
+    augment = Augment((24, 32), scale=(1.0, 1.0), flip=0.0)
+    stored = kept(tmp_path / "s", teacher, augment, source=source)
+    views = TrainViews(source, augment, seed=7, apply=True, stored=stored)
+    batch = prepare(collate([views[epoch, 0] for epoch in range(8)]), (24, 32), training=True, stored=stored)
+    online = teacher(batch.image).taps["deep"]
+    read = batch.stored["main/deep"]
+    # A ramp says where each cell looks: 8 grey levels (of 255) a cell, normalised by 0.25; but for cells with padding.
+    wrong = (read - online).abs()[:, :, :-1, :-1] * 0.25 * 255
+    assert wrong[:, :, 1:, 1:].max() < 0.6
+
+
+class Ramp(tiny.Set):
+    """One image of 37x45, no multiple of 8, whose grey value is its row plus its column."""
+
+    def __init__(self):
+        super().__init__(sizes=[(37, 45)])
+
+    def image(self, index):
+        rows, columns = torch.arange(37)[:, None], torch.arange(45)
+        return (rows + columns).expand(3, 37, 45).to(torch.uint8).contiguous()
+
+
+@pytest.mark.parametrize("divisor", [1, 8, 32])
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+def test_reach_of_every_side(divisor, stride):
+    if divisor % stride and divisor > 1:
+        return
+    for side in range(33, 130):
+        cells = -(-side // stride)
+        wanted = 1.0 if divisor == 1 or side % divisor == 0 else cells * stride / side
+        assert map_reach((side, side), (cells, cells), divisor=divisor) == pytest.approx((wanted, wanted))

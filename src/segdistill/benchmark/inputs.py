@@ -34,6 +34,8 @@ def prepare_config(cfg: DictConfig) -> None:
             wrong.append(f"{key}={cfg[key]}: must be a whole number of at least {least}")
     if cfg.teacher.checkpoint == "auto":
         wrong.append("teacher.checkpoint=auto: a benchmark trains no teacher; give its file, or null (untrained)")
+    if cfg.engine.auto_tune:
+        wrong.append("engine.auto_tune=true: a benchmark chooses nothing; give engine.channels_last and engine.compile")
     if wrong:
         raise UserError("\n".join(wrong))
     if cfg.batch_size is None:

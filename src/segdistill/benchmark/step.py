@@ -21,6 +21,7 @@ from segdistill.benchmark.harness import Meter, Stopwatch, Way, by_hand, measure
 from segdistill.benchmark.inputs import device_of, images_on_disk
 from segdistill.checks import check_config
 from segdistill.data.files import FileSet, SegmentationSet
+from segdistill.engine import compiling
 from segdistill.engine.callbacks.history import History
 from segdistill.engine.callbacks.interrupt import Interrupt
 from segdistill.engine.callbacks.teacher_outputs import TeacherOutputs
@@ -116,6 +117,7 @@ class Fits:
         self.module, _, cache = build_module(cfg, here, student)
         if cache is not None:
             callbacks.append(TeacherOutputs(cache.fill))
+        compiling.compute(self.module, compiling.Way(cfg.engine.channels_last, cfg.engine.compile))
         stored, on_gpu = None if cache is None else cache.kept, device_of(cfg).type == "cuda"
         self.data = build.data_module(cfg, here, on_gpu=on_gpu, stored=stored)
         self.meter = OneEpoch(cfg.steps)

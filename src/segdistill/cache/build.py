@@ -1,5 +1,6 @@
 """Fills a store: any number of processes at once, each taking files that nobody holds; a dead one's are taken over."""
 
+import itertools
 import logging
 import os
 import time
@@ -17,7 +18,7 @@ from segdistill.errors import UserError
 log = logging.getLogger(__name__)
 
 Key = tuple[int, int]  # (view, index), as the loaders want it
-Made = Mapping[str, Tensor]  # name -> (N, C, h, w)
+Batch = tuple[list[Key], Mapping[str, Tensor], bool]  # keys, name -> (N, C, h, w), whether an image was unreadable
 TELL_EVERY = 10.0  # seconds
 LOOK_EVERY = 0.5
 
@@ -25,7 +26,7 @@ LOOK_EVERY = 0.5
 def fill(
     store: Store,
     names: Sequence[str],
-    make: Callable[[Iterable[list[Key]]], Iterable[tuple[list[Key], Made]]],
+    make: Callable[[Iterable[list[Key]]], Iterable[Batch]],
     *,
     batch_size: int,
     verify: bool,
@@ -35,7 +36,7 @@ def fill(
     Args:
         store: where.
         names: which maps.
-        make: turns batches of keys into these and their maps, in the same order.
+        make: turns batches of keys into these, their maps in the same order, and whether an image was unreadable.
         batch_size: keys of a batch.
         verify: compare the checksum of every file that is there.
 
@@ -47,7 +48,10 @@ def fill(
     while missing := _missing(store, names):
         claims = _Claims(store, missing, batch_size)
         try:
-            made += _write(store, claims, make(claims))
+            batches = iter(claims)
+            first = next(batches, None)
+            if first is not None:  # else no loader is started for nothing
+                made += _write(store, claims, make(itertools.chain([first], batches)))
         finally:
             claims.release_all()
         if _missing(store, names):  # others are at these
@@ -85,7 +89,10 @@ def _drop_broken(store: Store, names: Sequence[str], *, thorough: bool) -> None:
 
 def _lock(store: Store, shard: int) -> FileLock:
     folder = store.folder / "locks"
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{store.folder} cannot be written, or was removed meanwhile ({error}); start again") from error
     return FileLock(folder / f"{shard:05d}.lock")  # the system frees it if its holder dies
 
 
@@ -127,11 +134,13 @@ class _Claims:
             self.release(shard)
 
 
-def _write(store: Store, claims: _Claims, batches: Iterable[tuple[list[Key], Made]]) -> int:
+def _write(store: Store, claims: _Claims, batches: Iterable[Batch]) -> int:
     """Collect the records of each claimed file and write it."""
     records: dict[int, dict[str, dict[str, Tensor]]] = {}  # shard -> map -> name in the file -> tensor
+    provisional: set[int] = set()
     made, began, told = 0, time.monotonic(), time.monotonic()
-    for keys, maps in batches:
+    for keys, maps, failed in batches:
+        provisional |= {index // store.per_shard for _, index in keys} if failed else set()
         for i, (view, index) in enumerate(keys):
             shard = index // store.per_shard
             for name in claims.missing[shard]:
@@ -140,7 +149,7 @@ def _write(store: Store, claims: _Claims, batches: Iterable[tuple[list[Key], Mad
             made += 1
             if (view, index) == (store.views - 1, store.indices(shard)[-1]):
                 for name, tensors in records.pop(shard).items():
-                    write(store.path(name, shard), tensors)
+                    write(store.path(name, shard), tensors, provisional=shard in provisional)
                 claims.release(shard)
         if time.monotonic() - told > TELL_EVERY:
             told, left = time.monotonic(), sum(len(store.indices(n)) for n in claims.missing) * store.views - made

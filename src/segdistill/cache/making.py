@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segdistill.cache.build import Key, Made
+from segdistill.cache import build
+from segdistill.cache.build import Key
 from segdistill.cache.store import LOGITS
 from segdistill.data.loading import Batch, Loading, loader
 from segdistill.data.prepare import prepare
@@ -49,8 +50,8 @@ class Making:
         """Records that the teacher sees at once."""
         return self.how.batch_size if self.views else self.how.eval_batch_size
 
-    def __call__(self, keys: Iterable[list[Key]], device: torch.device) -> Iterator[tuple[list[Key], Made]]:
-        """Batches of keys with their maps (N, C, h, w) on ``device``."""
+    def __call__(self, keys: Iterable[list[Key]], device: torch.device) -> Iterator[build.Batch]:
+        """Batches of keys with their maps (N, C, h, w), made on ``device``."""
         self.teacher.to(device)
         self.teacher.model.record([name for name in self.names if name != LOGITS])
         told: list[list[Key]] = []
@@ -61,7 +62,7 @@ class Making:
             here = batch._replace(image=image, mask=mask, geometry=geometry, photometric=photometric)
             output = self.teacher(prepare(here, self.crop, training=self.views).image)
             maps: dict[str, Tensor] = {LOGITS: output.logits, **output.taps}
-            yield told.pop(0), {name: maps[name] for name in self.names}
+            yield told.pop(0), {name: maps[name] for name in self.names}, bool(batch.failed)
 
     def _order(self, keys: Iterable[list[Key]], told: list[list[Key]]) -> Iterator[list[Key] | list[int]]:
         for batch in keys:

@@ -11,15 +11,32 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from segdistill.errors import UserError
 
-def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write ``tensors`` so that ``path`` is either complete or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+
+def write(path: Path, tensors: Mapping[str, Tensor], *, provisional: bool = False) -> None:
+    """Write ``tensors`` so that ``path`` is either complete or not there.
+
+    Args:
+        path: of the file.
+        tensors: what it holds.
+        provisional: they stand in for what could not be made; the next build makes them again.
+
+    Raises:
+        UserError: the disk is full or gone; says so.
+    """
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    told = {"checksum": _checksum(whole)} | ({"provisional": "yes"} if provisional else {})
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(whole, temporary, metadata={"checksum": _checksum(whole)})
+        path.parent.mkdir(exist_ok=True)
+        save_file(whole, temporary, metadata=told)
         os.replace(temporary, path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} cannot be written ({error}); what is there stays, and the next run goes on. Free some space, set "
+            "teacher.store.dir, or take teacher.store.as=top_k_uint8"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -32,6 +49,8 @@ def fault(path: Path, *, thorough: bool) -> str | None:
         told = opened(path).metadata() or {}
         if thorough and told.get("checksum") != _checksum(load_file(path)):
             return "corrupt: its checksum differs"
+        if "provisional" in told:
+            return "of images that could not be read"
     except (SafetensorError, OSError) as error:
         return f"truncated or no cache file ({error})"
     return None

@@ -1,19 +1,19 @@
 """The folder of a teacher's kept outputs: what it is of, which of its files are there, and reading them."""
 
+import contextlib
 import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from safetensors import SafetensorError
 from torch import Tensor
 
 from segdistill.cache.encoding import Encoding, Float16
 from segdistill.cache.shards import fault, opened
-from segdistill.engine.run_folder import write_text
 from segdistill.errors import UserError
 
 RECORDS = 16  # of a file: what an interrupted build loses at most, times the processes at work
@@ -30,6 +30,7 @@ class Store:
     Attributes:
         folder: where.
         images, views: how many records.
+        places: map -> the folder of its files, where that is not its name: taps of one name may be other modules.
         encoding: of the logits; other maps are float16.
     """
 
@@ -37,6 +38,7 @@ class Store:
     images: int
     views: int
     encoding: Encoding
+    places: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def per_shard(self) -> int:
@@ -54,7 +56,7 @@ class Store:
 
     def path(self, name: str, shard: int) -> Path:
         """The file ``shard`` of the map ``name``."""
-        return self.folder / name / f"{shard:05d}.safetensors"
+        return self.folder / self.places.get(name, name) / f"{shard:05d}.safetensors"
 
     def faults(self, names: Sequence[str], *, thorough: bool) -> dict[Path, str]:
         """Every file of these maps that is missing or broken, with what is wrong."""
@@ -96,21 +98,35 @@ def record(index: int, view: int, parts: Mapping[str, Tensor]) -> dict[str, Tens
     return {f"{index}.{view}.{part}": tensor for part, tensor in parts.items()}
 
 
-def claim(folder: Path, facts: Mapping[str, Any]) -> None:
+def claim(folder: Path, facts: Mapping[str, Any], *, given: bool) -> None:
     """Make the folder, or make sure that it holds the outputs that ``facts`` describe.
 
+    Args:
+        folder: of the store.
+        facts: what is to be in it.
+        given: the user has named it; else its name is a hash of ``facts``, and nobody else writes there.
+
     Raises:
-        UserError: it holds others; says what differs.
+        UserError: it holds others (says what differs), or cannot be written.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    here, told = json.loads(json.dumps(facts)), folder / "store.json"
-    with FileLock(f"{folder}.lock"):
+    told, here = folder / "store.json", json.loads(json.dumps(facts))
+    try:
         if not told.exists():
-            if folder.exists() and any(folder.iterdir()):
+            if given and folder.exists() and any(not path.name.startswith(".store") for path in folder.iterdir()):
                 raise UserError(f"{folder} holds files, but no teacher's outputs; choose another teacher.store.dir")
-            folder.mkdir(exist_ok=True)
-            write_text(told, json.dumps(here, indent=1))
-    differences = differing(json.loads(told.read_text()), here)
+            folder.mkdir(parents=True, exist_ok=True)
+            mine = folder / f".store.{os.getpid()}"
+            mine.write_text(json.dumps(here, indent=1))
+            with contextlib.suppress(FileExistsError):  # the first one's stands
+                os.link(mine, told)
+            mine.unlink()
+        there = json.loads(told.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"teacher outputs cannot be kept in {folder} ({error}); set teacher.store.dir or paths.cache to a folder "
+            "that can be written"
+        ) from error
+    differences = differing(there, here)
     if differences:
         raise UserError(
             f"{folder} holds other outputs: {'; '.join(differences)}. Choose another teacher.store.dir, or null: then "

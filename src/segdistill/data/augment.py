@@ -210,11 +210,34 @@ def _blur(images: Tensor, sigma: Tensor, radius: int = 4) -> Tensor:
     return flat.reshape(n, 3, height, width)
 
 
-def sample_maps(maps: Tensor, geometry: Tensor, size: tuple[int, int]) -> Tensor:
+def sample_maps(
+    maps: Tensor,
+    geometry: Tensor,
+    size: tuple[int, int],
+    *,
+    reach: tuple[float, float] = (1.0, 1.0),
+    view_reach: tuple[float, float] = (1.0, 1.0),
+) -> Tensor:
     """Bring maps of whole images (N, C, h, w) into the views of ``geometry`` (N, 2, 3): (N, C, *size) in float32.
 
-    Bilinear; a map spans its image whatever its stride, as it does where logits are upsampled. Outside the image the
-    border is repeated, and the labels are ignored.
+    Bilinear. Outside the image the border is repeated, and the labels are ignored.
+
+    Args:
+        maps: whole images'.
+        geometry: theta of the views, in the image's coordinates.
+        size: (h, w) of the maps in a view.
+        reach: how far, along height and width, the maps reach over the image, whose end is 1.
+        view_reach: the same of the views' maps and the view.
     """
-    grid = _grid(geometry.float(), size)
+    theta, (by_y, by_x), (view_y, view_x) = geometry.float(), reach, view_reach
+    across, down, shift = theta.unbind(-1)  # (N, 2) each: of the view's x, of its y
+    shift = shift + across * (view_x - 1) + down * (view_y - 1)
+    theta = torch.stack([across * view_x, down * view_y, shift], dim=-1)
+    theta = torch.stack([_within(theta[:, 0], by_x), _within(theta[:, 1], by_y)], dim=1)
+    grid = _grid(theta, size)
     return F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)
+
+
+def _within(row: Tensor, reach: float) -> Tensor:
+    """A row (N, 3) of theta towards a side of which a map covers ``reach``: both begin at -1."""
+    return torch.cat([row[:, :2], row[:, 2:] + 1 - reach], dim=1) / reach

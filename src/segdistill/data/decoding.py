@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from segdistill.data.files import SegmentationSet
 from segdistill.data.loading import OnError
-from segdistill.data.resident import ResidentSet, folder_of, read_index
+from segdistill.data.resident import Decoded, ResidentSet, folder_of, read_index
 from segdistill.data.room import require_disk, require_memory
 from segdistill.errors import UserError
 
@@ -46,10 +46,10 @@ def resident(source: SegmentationSet, cache: Path, *, on_error: OnError = "raise
     lock = FileLock(f"{folder}.lock")  # the system frees it if its holder dies
     folder.parent.mkdir(parents=True, exist_ok=True)
     waiting = False
-    while (index := read_index(folder)) is None:
+    while (index := _decoded(source, folder)) is None:
         try:
             with lock.acquire(timeout=WAIT):
-                if read_index(folder) is None:
+                if _decoded(source, folder) is None:
                     _build(source, folder, on_error)
         except Timeout:
             if not waiting:
@@ -58,6 +58,22 @@ def resident(source: SegmentationSet, cache: Path, *, on_error: OnError = "raise
     if on_error == "raise" and index.errors:  # a run that skips has made it
         raise UserError(next(iter(index.errors.values())))
     return ResidentSet(source.names, source.groups, fingerprint, folder, index)
+
+
+def _decoded(source: SegmentationSet, folder: Path) -> Decoded | None:
+    """What is in ``folder``; None if nothing is, or if an image that could not be read now can be."""
+    index = read_index(folder)
+    if index is None or any(_readable(source, number) for number in index.errors):
+        return None
+    return index
+
+
+def _readable(source: SegmentationSet, index: int) -> bool:
+    try:
+        _decode(source, index)
+    except UserError:
+        return False
+    return True
 
 
 def _build(source: SegmentationSet, folder: Path, on_error: OnError) -> None:

@@ -1,7 +1,7 @@
 """From a dataset to batches: read, augment, collate; a broken image is an error or is skipped and reported."""
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from segdistill.data.augment import FILL, IDENTITY, Augment, View, apply_view, sample_maps
+from segdistill.data.augment import FILL, IDENTITY, Augment, View, apply_view
 from segdistill.data.files import SegmentationSet
 from segdistill.data.sampler import EpochBatches, EvalBatches
 from segdistill.errors import UserError
@@ -48,8 +48,9 @@ class StoredMaps(Protocol):
 
     def view(self, seed: int, epoch: int, index: int) -> tuple[int, int, int]: ...  # noqa: D102
     def read(self, view: tuple[int, int, int]) -> dict[str, Tensor]: ...  # noqa: D102
-    @property
-    def view_sizes(self) -> Mapping[str, tuple[int, int]]: ...  # noqa: D102
+    def sampled(  # noqa: D102
+        self, maps: dict[str, Tensor], geometry: Tensor, size: tuple[int, int]
+    ) -> dict[str, Tensor]: ...
 
 
 class TrainViews(Dataset[Batch]):
@@ -90,7 +91,7 @@ class TrainViews(Dataset[Batch]):
         maps = {} if self.stored is None else self.stored.read(of)
         if self.apply:
             image, mask = apply_view(image, mask, view.geometry, self.augment.crop)
-            maps = self._sampled(maps, view.geometry)
+            maps = self._sampled(maps, view.geometry, size)
         return _sample(image, mask, index, view, failed)._replace(whole=not self.apply, stored=maps)
 
     def _read(self, index: int) -> tuple[tuple[int, int], Tensor, Tensor, tuple[str, ...]]:
@@ -100,12 +101,11 @@ class TrainViews(Dataset[Batch]):
         size, failed = _sized(self.source, index, self.on_error)
         return size, torch.empty(3, 0, 0, dtype=torch.uint8), torch.empty(0, 0, dtype=torch.uint8), failed
 
-    def _sampled(self, maps: dict[str, Tensor], geometry: Tensor) -> dict[str, Tensor]:
-        sizes = {} if self.stored is None else self.stored.view_sizes
-        return {
-            name: sample_maps(one[None], geometry[None], sizes[name])[0] if name in sizes else one
-            for name, one in maps.items()
-        }
+    def _sampled(self, maps: dict[str, Tensor], geometry: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        if self.stored is None:
+            return maps
+        batch = {name: one[None] for name, one in maps.items()}
+        return {name: one[0] for name, one in self.stored.sampled(batch, geometry[None], size).items()}
 
 
 class EvalImages(Dataset[Batch]):

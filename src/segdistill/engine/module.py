@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from segdistill.data.loading import Batch
+from segdistill.data.loading import Batch, StoredMaps
 from segdistill.data.prepare import prepare
 from segdistill.engine.balance import Balance
 from segdistill.engine.ema import average_of, follow
@@ -44,7 +44,7 @@ class DistillModule(pl.LightningModule):
         seed: the step's own generator is a function of it and the step.
         ema_decay: decay of the averaged weights that are then scored and kept; None is off.
         crop: (H, W) of the training views, needed where whole images are sampled on the device.
-        map_sizes: ``teacher/map`` -> (h, w) in these views, for stored outputs of whole images.
+        stored: whose maps the batches bring, if a teacher's outputs are stored.
         depths: modules of the student, shallowest first, that learn the more slowly, the shallower.
         lr_decay: factor on the learning rate for each step of depth.
     """
@@ -63,7 +63,7 @@ class DistillModule(pl.LightningModule):
         seed: int,
         ema_decay: float | None = None,
         crop: tuple[int, int],
-        map_sizes: Mapping[str, tuple[int, int]] | None = None,
+        stored: StoredMaps | None = None,
         depths: Sequence[nn.Module] = (),
         lr_decay: float = 1.0,
     ) -> None:
@@ -76,7 +76,7 @@ class DistillModule(pl.LightningModule):
         self.ema_decay = ema_decay
         self.ema = average_of(student) if ema_decay else None
         self._teachers = dict(teachers)  # a plain dict: not registered, so not saved, not optimised, not in DDP
-        self.classes, self.crop, self.map_sizes, self.seed = classes, crop, map_sizes, seed
+        self.classes, self.crop, self.stored, self.seed = classes, crop, stored, seed
         self.make_optimizer, self.learning_rate = optimizer, learning_rate
         self.depths, self.lr_decay = list(depths), lr_decay
         self.memory_format = torch.contiguous_format
@@ -175,7 +175,7 @@ class DistillModule(pl.LightningModule):
             self.crop,
             training=self.trainer.training,
             memory_format=self.memory_format,
-            map_sizes=self.map_sizes,
+            stored=self.stored,
         )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

@@ -47,7 +47,7 @@ def tuned(folder: RunFolder, measure: Callable[[], dict[str, Any]]) -> dict[str,
 def first_batches(data: DataModule, count: int = BATCHES) -> list[Batch]:
     """The first epoch's first training batches on one device, without a teacher's stored outputs."""
     views = copy.copy(data.views)
-    views.stored = None
+    views.stored, views.pixels = None, True  # wherever the run has its images
     order = EpochBatches(len(views), data.how.batch_size, seed=data.seed, weights=data.weights)
     return [collate([views[key] for key in keys]) for keys in itertools.islice(order, count)]
 
@@ -74,11 +74,14 @@ def choose(steps: int, seconds: Callable[[Way, int], float]) -> dict[str, Any]:
     if run < SHORT:
         why.append(f"{steps} steps in {run:.0f} s are too few to compile for")
     else:
-        compiling = seconds(best._replace(compile=True), 0)
-        more, gain = _compared(seconds, best, best._replace(compile=True))
-        times = {**more, **times}
-        why.append(f"compiling takes {compiling:.0f} s and saves {gain * steps:.0f} s in {steps} steps")
-        best = best._replace(compile=gain * steps > compiling)
+        try:
+            compiling = seconds(best._replace(compile=True), 0)
+            more, gain = _compared(seconds, best, best._replace(compile=True))
+            times = {**more, **times}
+            why.append(f"compiling takes {compiling:.0f} s and saves {gain * steps:.0f} s in {steps} steps")
+            best = best._replace(compile=gain * steps > compiling)
+        except RuntimeError as error:  # no C++ compiler, or not enough memory for two
+            why.append(f"compiling fails: {str(error).splitlines()[0]}")
     milliseconds = {way.name: round(1e3 * value, 3) for way, value in times.items()}
     told = ", ".join(f"{name} {value:.1f} ms" for name, value in milliseconds.items())
     log.info("auto_tune: %s a step; chosen: %s (%s)", told, best.name, "; ".join(why))

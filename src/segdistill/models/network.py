@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segdistill.errors import UserError
 from segdistill.models.attention.placing import place_blocks
 from segdistill.models.output import SegOutput
-from segdistill.models.taps import capture, crop, keep, locate, note
+from segdistill.models.taps import capture, crop, keep, locate, note, reach
 
 
 class SegModel(nn.Module):
@@ -215,3 +215,16 @@ def _resized(image: Tensor, factor: float) -> Tensor:
 
 def _scaled(size: tuple[int, int], factor: float) -> list[int]:
     return [max(1, round(side * factor)) for side in size]
+
+
+def map_reach(
+    size: tuple[int, int], cells: tuple[int, int], *, divisor: int, resize: float = 1.0
+) -> tuple[float, float]:
+    """How far a map of ``cells`` (h, w) reaches over an image of ``size`` (H, W), whose end is 1.
+
+    Beyond it where a ``SegModel`` with this ``divisor`` and ``resize`` has padded: a cell is left where any of it shows
+    the image.
+    """
+    sides = _scaled(size, resize)
+    found = [reach(side, side + -side % divisor, n) for side, n in zip(sides, cells, strict=True)]
+    return found[0], found[1]

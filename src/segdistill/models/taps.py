@@ -71,3 +71,11 @@ def crop(x: Tensor, size: tuple[int, int], padded: tuple[int, int]) -> Tensor:
         return x
     height, width = (-(-s * m // p) for s, m, p in zip(size, x.shape[-2:], padded, strict=True))
     return x[..., :height, :width]
+
+
+def reach(side: int, padded: int, cells: int) -> float:
+    """How far ``cells`` that ``crop`` has left reach along an image's side, whose end is 1; beyond it if padded."""
+    if side == padded:
+        return 1.0
+    whole = next(n for n in range(cells, padded + 1) if padded % n == 0 and -(-side * n // padded) == cells)
+    return cells * padded / whole / side
