@@ -44,7 +44,7 @@ def fill(
         UserError: a map does not fit its encoding.
     """
     _drop_broken(store, names, thorough=verify)
-    made, waiting = 0, False
+    made, told = 0, 0.0
     while missing := _missing(store, names):
         claims = _Claims(store, missing, batch_size)
         try:
@@ -54,11 +54,11 @@ def fill(
                 made += _write(store, claims, make(itertools.chain([first], batches)))
         finally:
             claims.release_all()
-        if _missing(store, names):  # others are at these
-            if not waiting:
-                left = len(_missing(store, names))
-                log.info("another job is making %d of %d files of %s; waiting for it", left, store.shards, store.folder)
-            waiting = True
+        left = len(_missing(store, names))
+        if left:  # others are at these
+            if time.monotonic() - told > TELL_EVERY:
+                told = time.monotonic()
+                log.info("another job is making %d of %d files of %s; waiting", left, store.shards, store.folder)
             time.sleep(LOOK_EVERY)
     return made
 
