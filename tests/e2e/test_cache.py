@@ -10,7 +10,7 @@ import pytest
 
 from segdistill import cli
 from tests.cache.test_store import broken
-from tests.e2e.conftest import TINY, command, complete, train
+from tests.e2e.conftest import REPO, TINY, command, complete, train
 
 FULL = ["teacher.cache=full_view", "epochs=2", "paths.outputs=o"]
 
@@ -179,3 +179,14 @@ def test_a_store_that_was_cleared_is_made_again(untrained):
     ended = train(*options, "hydra.run.dir=two")
     assert ended.code == 0, ended.err
     assert store.exists()
+
+
+METHODS = sorted(path.stem for path in (REPO / "conf/kd").glob("[!_]*.yaml") if path.stem != "none")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kd", METHODS)
+def test_every_method_learns_from_stored_outputs(untrained, kd):
+    ended = train(*TINY, *untrained, *FULL, f"kd={kd}", "epochs=1", "data.batch_size=4", "hydra.run.dir=run")
+    assert ended.code == 0, ended.err
+    assert made(ended) == [8]
