@@ -8,12 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from segdistill import build
 from segdistill.engine.run_folder import write_text
 from segdistill.errors import UserError
+from segdistill.once import made_once
 
 log = logging.getLogger(__name__)
 
@@ -29,19 +29,8 @@ def trained_teacher(cfg: DictConfig) -> Path:
     """The run folder of the auto-trained teacher; trains it if nobody has, waits if somebody is at it."""
     job = teacher_job(cfg)
     folder = Path(cfg.paths.teachers) / f"{cfg.dataset.name}_{cfg.teacher.name}_{_key(job)}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{folder}.lock")  # the system frees it if its holder dies
-    waiting = False
-    while not (folder / "metrics.json").exists():
-        try:
-            with lock.acquire(timeout=2.0):
-                if not (folder / "metrics.json").exists():
-                    _train(job, folder)
-        except Timeout:
-            if not waiting:
-                log.info("another job is training the teacher %s; waiting for it", folder)
-            waiting = True
-    return folder
+    done = folder / "metrics.json"
+    return made_once(folder, lambda: folder if done.exists() else None, lambda: _train(job, folder))
 
 
 def teacher_job(cfg: DictConfig) -> DictConfig:

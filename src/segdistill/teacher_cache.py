@@ -3,9 +3,8 @@
 import hashlib
 import json
 import logging
-import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from segdistill.cache.making import Making
 from segdistill.cache.store import LOGITS, Store, claim
 from segdistill.data.files import SegmentationSet
 from segdistill.data.loading import Batch, EvalImages, TrainViews, same_size
+from segdistill.data.room import require_disk
 from segdistill.engine.teacher import Teacher
 from segdistill.engine.terms import split_tap
 from segdistill.errors import UserError
@@ -70,13 +70,13 @@ class TeacherCache:
         """
         folder = self.kept.store.folder
         claim(folder, self.facts, given=self.given)
-        needed, free = self.remaining(), shutil.disk_usage(folder).free
-        if needed > free:
-            raise UserError(
-                f"teacher.cache={self.facts['mode']} needs {needed / 1e9:.2f} GB more in {folder}, where "
-                f"{free / 1e9:.2f} GB are free; set teacher.store.dir to a larger disk, teacher.store.as=top_k_uint8 "
-                "(for recipes on logits), or teacher.cache=none"
-            )
+        require_disk(
+            self.remaining(),
+            folder,
+            f"teacher.cache={self.facts['mode']}",
+            "set teacher.store.dir to a larger disk, teacher.store.as=top_k_uint8 (for recipes on logits), or "
+            "teacher.cache=none",
+        )
 
     def fill(self, device: torch.device) -> int:
         """Make what is missing, beside every other process that is at it; returns how many records were made here.
@@ -99,9 +99,7 @@ class TeacherCache:
         return made
 
 
-def teacher_cache(
-    cfg: DictConfig, train: SegmentationSet, teacher: Teacher, *, on_gpu: bool, names: Sequence[str] | None = None
-) -> TeacherCache:
+def teacher_cache(cfg: DictConfig, train: SegmentationSet, teacher: Teacher, *, on_gpu: bool) -> TeacherCache:
     """The cache that ``cfg.teacher.cache`` asks for; nothing is written yet.
 
     Args:
@@ -109,9 +107,8 @@ def teacher_cache(
         train: the training images.
         teacher: the network, built.
         on_gpu: whether the training will be on an accelerator.
-        names: maps to keep; None: those of the recipe.
     """
-    names = list(names or wanted_maps(cfg))
+    names = wanted_maps(cfg)
     settings, replay, augment = cfg.teacher.store, cfg.teacher.cache == "replay", build.augment(cfg)
     applied = build.applies_in_loader(cfg, train, on_gpu=on_gpu)
     facts = _facts(cfg, train, teacher, applied=applied)
@@ -136,7 +133,7 @@ def teacher_cache(
         for name, cells in ((name, (one.shape[1], one.shape[2])) for name, one in view.items())
     }
     how = build.loading(cfg, on_gpu=False)
-    if not same_size(train):
+    if not replay and not same_size(train):
         how = how._replace(eval_batch_size=1)
     images: Dataset[Batch] = EvalImages(train, on_error=how.on_error)
     if replay:
@@ -161,10 +158,10 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def wanted_maps(cfg: DictConfig, teacher: str = "main") -> list[str]:
+def wanted_maps(cfg: DictConfig) -> list[str]:
     """The logits, and the taps that the recipe's terms compare."""
     taps = [tap for spec in build.term_specs(cfg).values() if spec.weight for tap in spec.teacher]
-    return list(dict.fromkeys([LOGITS, *(tap for name, tap in map(split_tap, taps) if name == teacher)]))
+    return list(dict.fromkeys([LOGITS, *(split_tap(tap)[1] for tap in taps)]))
 
 
 def _facts(cfg: DictConfig, train: SegmentationSet, teacher: Teacher, *, applied: bool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from segdistill.cache import build
 from segdistill.cache.build import fill, remaining
 from segdistill.cache.encoding import Float16
+from segdistill.cache.shards import fault
 from segdistill.cache.store import Store
 from segdistill.errors import UserError
 from tests.cache.test_store import broken
@@ -50,7 +51,8 @@ def asked(log):
 
 
 def check(store, names=("logits", "decoder")):
-    assert store.faults(names, thorough=True) == {}
+    paths = [store.path(name, shard) for name in names for shard in range(store.shards)]
+    assert [fault(path, thorough=True) for path in paths] == [None] * len(paths)
     for index in (0, 57, store.images - 1):
         for view in range(store.views):
             for name in names:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from segdistill import once
 from segdistill.data import decoding, room
 from segdistill.data.augment import Augment
 from segdistill.data.decoding import resident
@@ -157,29 +158,27 @@ def test_a_killed_build_is_taken_over(tmp_path):
 
 def test_who_waits_says_so_once_and_who_decodes_how_far_it_is(tmp_path, caplog, monkeypatch):
     source = tiny.Set(3)
-    monkeypatch.setattr(decoding, "WAIT", 0.05)
+    monkeypatch.setattr(once, "WAIT", 0.05)
     monkeypatch.setattr(decoding, "EVERY", -1.0)
     place = folder(source, tmp_path)
     place.parent.mkdir()
     lock = FileLock(f"{place}.lock", thread_local=False)
     lock.acquire()
-    waits = []
 
     def free(record):
-        waits.append(record.getMessage())
         lock.release()
         return True
 
-    decoding.log.addFilter(free)
+    once.log.addFilter(free)
     try:
-        with caplog.at_level(logging.INFO, decoding.log.name):
+        with caplog.at_level(logging.INFO):
             assert_same(resident(source, tmp_path), source)
     finally:
-        decoding.log.removeFilter(free)
-    assert "another process is decoding 3 images" in waits[0]
-    assert sum("waiting" in line for line in waits) == 1
-    assert [line for line in waits if " of 3" in line] == [f"decoded {done} of 3 images" for done in (1, 2, 3)]
-    assert "decoded 3 images in 0 s" in waits
+        once.log.removeFilter(free)
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line for line in lines if "waiting" in line] == [f"another process is making {place}; waiting for it"]
+    assert [line for line in lines if " of 3" in line] == [f"decoded {done} of 3 images" for done in (1, 2, 3)]
+    assert "decoded 3 images in 0 s" in lines
 
 
 Usage = namedtuple("Usage", "total used free")

@@ -116,7 +116,7 @@ def test_a_disk_that_is_too_small_is_said_before_the_teacher_is_asked(untrained,
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 10**6 - 1000, 1000))
     ended = train(*TINY, *untrained, *FULL, "kd=logits")
     assert ended.code == 2
-    assert re.search(r"teacher.cache=full_view needs 0.00 GB more in .*, where 0.00 GB are free; set", ended.err)
+    assert re.search(r"teacher.cache=full_view needs 0.00 GB, 0.00 GB are free in .*; set teacher.store.dir", ended.err)
     assert not files()
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from segdistill.cache.encoding import Encoding, Float16
-from segdistill.cache.shards import fault, opened
+from segdistill.cache.shards import opened
 from segdistill.errors import UserError
 
 RECORDS = 16  # of a file: what an interrupted build loses at most, times the processes at work
@@ -57,15 +57,6 @@ class Store:
     def path(self, name: str, shard: int) -> Path:
         """The file ``shard`` of the map ``name``."""
         return self.folder / self.places.get(name, name) / f"{shard:05d}.safetensors"
-
-    def faults(self, names: Sequence[str], *, thorough: bool) -> dict[Path, str]:
-        """Every file of these maps that is missing or broken, with what is wrong."""
-        found = {path: fault(path, thorough=thorough) for path in self.paths(names)}
-        return {path: wrong for path, wrong in found.items() if wrong is not None}
-
-    def paths(self, names: Sequence[str]) -> list[Path]:
-        """Every file of these maps."""
-        return [self.path(name, shard) for name in names for shard in range(self.shards)]
 
     def encoding_of(self, name: str) -> Encoding:
         """How the map ``name`` is kept."""

@@ -13,19 +13,18 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from segdistill.data.files import SegmentationSet
 from segdistill.data.loading import OnError
 from segdistill.data.resident import Decoded, ResidentSet, folder_of, read_index
 from segdistill.data.room import require_disk, require_memory
 from segdistill.errors import UserError
+from segdistill.once import made_once
 
 log = logging.getLogger(__name__)
 
 CHUNK = 64  # images that are decoded ahead of what is written
 EVERY = 10.0  # seconds between two lines of the log
-WAIT = 2.0  # seconds between two looks at whether another process is done
 T = TypeVar("T")
 Pixels = tuple[np.ndarray, np.ndarray]
 
@@ -43,18 +42,7 @@ def resident(source: SegmentationSet, cache: Path, *, on_error: OnError = "raise
     """
     fingerprint = source.fingerprint()
     folder = folder_of(fingerprint, cache)
-    lock = FileLock(f"{folder}.lock")  # the system frees it if its holder dies
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    waiting = False
-    while (index := _decoded(source, folder)) is None:
-        try:
-            with lock.acquire(timeout=WAIT):
-                if _decoded(source, folder) is None:
-                    _build(source, folder, on_error)
-        except Timeout:
-            if not waiting:
-                log.info("another process is decoding %d images into %s; waiting for it", len(source), folder)
-            waiting = True
+    index = made_once(folder, lambda: _decoded(source, folder), lambda: _build(source, folder, on_error))
     if on_error == "raise" and index.errors:  # a run that skips has made it
         raise UserError(next(iter(index.errors.values())))
     return ResidentSet(source.names, source.groups, fingerprint, folder, index)

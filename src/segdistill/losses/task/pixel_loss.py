@@ -1,5 +1,6 @@
 """Losses on labels that look at every pixel by itself."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,7 @@ from segdistill.losses.labels import at_least_float32, full_precision
 from segdistill.losses.upsampled import sum_over_pixels
 
 
-class PixelLoss(nn.Module):
+class PixelLoss(nn.Module, ABC):
     """A sum over pixels, divided by what depends on the labels alone: it can be computed in strips."""
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -26,13 +27,13 @@ class PixelLoss(nn.Module):
             scores = at_least_float32(logits)
             return self.per_pixel(scores, target).sum() / self.denominator(target, scores.dtype)
 
+    @abstractmethod
     def per_pixel(self, logits: Tensor, target: Tensor) -> Tensor:
         """Each pixel's share of the sum, (N, H, W), 0 where it is ignored; ``logits`` are at least float32."""
-        raise NotImplementedError
 
+    @abstractmethod
     def denominator(self, target: Tensor, dtype: torch.dtype) -> Tensor:
         """What the sum is divided by: a scalar above 0."""
-        raise NotImplementedError
 
 
 def upsampled_loss(losses: Sequence[PixelLoss], weights: Sequence[float], logits: Tensor, target: Tensor) -> Tensor:
