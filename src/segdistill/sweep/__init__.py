@@ -1,0 +1,1 @@
+"""Sweeps: many runs planned, launched, watched and gone on with, from files alone."""
