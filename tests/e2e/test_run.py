@@ -200,9 +200,7 @@ def test_a_sweep_leaves_a_complete_folder_for_every_job():
 
 
 def test_a_job_that_fails_stops_no_other_job_but_the_exit_code_tells():
-    ended = train(
-        "-m", *TINY, "optimizer.lr=1e30,0.001", "kd=none", "epochs=1", "hydra.sweep.dir=sweep", "output=json"
-    )
+    ended = train("-m", *TINY, "optimizer.lr=1e30,0.001", "kd=none", "epochs=1", "hydra.sweep.dir=sweep", "output=json")
     assert ended.code == 2
     assert "Traceback" not in ended.err
     bad, good = Path("sweep/lr=1e30"), Path("sweep/lr=0.001")
