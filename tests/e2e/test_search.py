@@ -4,26 +4,28 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 
 import optuna
 import pytest
 
-from tests.e2e.conftest import TINY, finish, start, train
+from segdistill import cli
+from tests.e2e.conftest import TINY, command, finish, start, train
 
 RUN = [*TINY, "kd=none", "epochs=1", "trainer=cpu", "trainer.check_val_every_n_epoch=1"]
-SEARCH = [
-    "-m", "+sweep=search", *RUN, "hydra.sweep.dir=found",
-    "hydra.sweep.subdir='lr=${optimizer.lr},decay=${optimizer.weight_decay}'",
-]  # fmt: skip
+SEARCH = ["-m", "+sweep=search", *RUN, "hydra.sweep.dir=found"]
 
 
 def trials(folder):
     """Parameters and value of each trial; none is anything but complete."""
     study = optuna.load_study(study_name="search", storage=f"sqlite:///{folder}/study.db")
     assert {trial.state for trial in study.trials} == {optuna.trial.TrialState.COMPLETE}
-    return {f"lr={t.params['optimizer.lr']},decay={t.params['optimizer.weight_decay']}": t.value for t in study.trials}
+    return {
+        f"lr={t.params['optimizer.lr']},weight_decay={t.params['optimizer.weight_decay']}": t.value
+        for t in study.trials
+    }
 
 
 def scores(folder):
@@ -36,7 +38,7 @@ def test_a_search_maximises_the_val_miou_and_goes_on_where_it_was():
     first = train(*SEARCH, "hydra.sweeper.n_trials=1")
     assert first.code == 0, first.err
     before = {path: path.stat().st_mtime_ns for path in Path("found").rglob("metrics.json")}
-    second = train(*SEARCH, "hydra.sweeper.n_trials=2")
+    second = command(lambda: sys.exit(cli.sweep("resume", ["found", "hydra.sweeper.n_trials=2"])))
     assert second.code == 0, second.err
     assert len(trials(Path("found"))) == 2
     assert trials(Path("found")) == scores(Path("found"))
@@ -63,8 +65,8 @@ def test_a_hopeless_run_ends_early_with_all_that_a_run_leaves_and_says_why():
 
 @pytest.mark.slow
 def test_killed_at_a_random_moment_and_launched_again_ends_with_every_trial_once(tmp_path):
-    command = [*SEARCH, "hydra.sweeper.n_trials=4", "epochs=3"]
-    process, folder = start(*command, cwd=tmp_path), tmp_path / "found"
+    typed = [*SEARCH, "hydra.sweeper.n_trials=4", "epochs=3"]
+    process, folder = start(*typed, cwd=tmp_path), tmp_path / "found"
     end = time.monotonic() + 100
     while not list(folder.glob("*/status.json")):
         assert process.poll() is None, finish(process).err
@@ -75,7 +77,7 @@ def test_killed_at_a_random_moment_and_launched_again_ends_with_every_trial_once
     os.killpg(process.pid, signal.SIGKILL)
     finish(process)
     done = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.json")}
-    ended = train(*command)
+    ended = train(*typed, "hydra.launcher.resume=true")
     assert ended.code == 0, ended.err
     assert len(trials(folder)) == 4, f"after a kill {delay:.2f} s after the first job had begun"
     assert trials(folder) == scores(folder)

@@ -12,17 +12,16 @@ from hydra.core.utils import JobReturn
 class Grids(BasicSweeper):
     """Hydra's own sweeper for a list of grids; each job once, whatever grids it is in.
 
+    The config's ``grids`` is a list of mappings, key -> values as they are typed. Axes that are typed are in every
+    grid, in place of its own.
+
     Args:
-        params: axes of every grid, key -> values as they are typed.
-        grids: a list of such mappings, each a grid of its own. Axes that are typed are in every grid, in place of
-            its own.
+        params: axes of every grid.
+        max_batch_size: jobs that are launched together; of no use, for the launcher has a queue.
     """
 
-    def __init__(
-        self, params: Mapping[str, str] | None = None, grids: Sequence[Mapping[str, str]] | None = None
-    ) -> None:
+    def __init__(self, params: Mapping[str, str] | None = None, max_batch_size: int | None = None) -> None:
         super().__init__(max_batch_size=None, params=dict(params or {}))
-        self.grids = list(grids or [{}])
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch all jobs at once.
@@ -34,11 +33,12 @@ class Grids(BasicSweeper):
 
         assert self.hydra_context is not None
         assert self.launcher is not None
+        assert self.config is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         typed = {one.get_key_element() for one in parser.parse_overrides(arguments)}
         axes: dict[str, None] = {}
         jobs: dict[tuple[str, ...], None] = {}
-        for grid in self.grids:
+        for grid in self.config.grids or [{}]:
             own = [f"{key}={value}" for key, value in {**self.params, **grid}.items() if str(key) not in typed]
             overrides = parser.parse_overrides([*own, *arguments])
             twice = [message for one in overrides for message in repeated(one)]

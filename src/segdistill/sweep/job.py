@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 log = logging.getLogger(__name__)
 
 # What belongs to the command or to the sweep, not to the run.
-NOT_OF_THE_RUN = ("hydra", "cluster", "dry_run")
+NOT_OF_THE_RUN = ("hydra", "cluster", "grids", "dry_run")
 
 
 def run_config(cfg: DictConfig) -> DictConfig:

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -180,6 +180,10 @@ def held(folder: SweepFolder) -> Iterator[None]:
         yield
     finally:
         folder.launcher_file.unlink(missing_ok=True)
+        if not folder.plan_file.exists():  # nothing came of it
+            folder.lock_file.unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.path.rmdir()
         lock.release()
 
 
