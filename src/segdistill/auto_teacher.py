@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -65,8 +66,11 @@ def _key(job: DictConfig) -> str:
     """A hash of what makes a teacher the same teacher."""
     parts = {key: build.plain(job[key]) for key in ("dataset", "student", "loss", "optimizer", "scheduler", "augment")}
     parts |= {"seed": job.seed, "epochs": job.epochs, "batch_size": job.data.batch_size, "ema": job.engine.ema_decay}
-    if job.data.held_out is not None:
-        parts["held_out"] = build.plain(job.data.held_out)
+    blocks, labelled = build.held_out(job), build.labelled(job)
+    if blocks is not None:
+        parts["held_out"] = {**asdict(blocks), "fold": blocks.held}
+    if not labelled.everything:
+        parts["labelled"] = labelled.identity()
     for key in ("epochs", "palette", "root"):  # the run's schedule, colours and where the data lies change nothing
         parts["dataset"].pop(key, None)
     parts["dataset"]["source"].pop("root", None)

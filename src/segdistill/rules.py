@@ -23,10 +23,21 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.held_out": (
         lambda v: (
             v is None
-            or (_only(v, "share", "block", "gap") and all(isinstance(v.get(key, 1), int) for key in ("block", "gap")))
+            or (
+                _only(v, "share", "block", "gap", "fold")
+                and all(isinstance(v.get(key, 1), int) for key in ("block", "gap"))
+                and isinstance(v.get("fold"), int | None)
+            )
         ),
-        "null, or {share: 0.2, block: 15, gap: 3} or a part of it",
+        "null, or {share: 0.2, block: 15, gap: 3, fold: null} or a part of it",
     ),
+    "data.labelled": (
+        lambda v: v is None or _only(v, "fraction", "seed", "file"),
+        "null, or {fraction: 0.125, seed: 0} or {file: FILE}",
+    ),
+    "data.labelled.fraction": (lambda v: 0 < v <= 1, "a share of the training images, above 0 and at most 1"),
+    "data.labelled.seed": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
+    "data.labelled.file": (lambda v: v is None or isinstance(v, str), "null or a file with one image name a line"),
     "data.rare_class_temperature": (lambda v: v is None or v > 0, "null or above 0"),
     "augment.crop": (
         lambda v: len(v) == 2 and all(isinstance(x, int) and x >= 32 for x in v),
