@@ -53,6 +53,9 @@ def train(arguments: Sequence[str] | None = None) -> None:
 def _hydra_train(arguments: list[str]) -> int:
     if not {"-h", "--help", "--cfg", "--info", "--hydra-help", "-c", "-i"} & set(arguments) and _told(arguments):
         return 2
+    if any(one.startswith("+sweep=") for one in arguments) and not {"-m", "--multirun"} & set(arguments):
+        print("error: +sweep=... is for sweeps; add -m: python train.py -m +sweep=...", file=sys.stderr)
+        return 2
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException

@@ -40,7 +40,7 @@ def test_a_queue_shares_one_teacher_and_goes_on_where_a_job_failed():
     ended = train("-m", *LOCAL, *axes, "epochs=1")
     assert ended.code == 1
     assert ended.err.count("trained once, by the first that needs it") == 1
-    assert "shared by 2 jobs: the teacher" in ended.err
+    assert "for 2 jobs: the teacher" in ended.err
     assert len(list(Path("outputs/teachers").glob("*/metrics.json"))) == 1
     assert starts(next(Path("outputs/teachers").glob("*/train.log"))) == 1
     assert sorted(states().values()) == ["done", "done", "done", "failed"]
@@ -78,6 +78,12 @@ def test_mistakes_are_told_before_anything_starts(typed, told):
     assert told in ended.err
     assert "Traceback" not in ended.err
     assert not Path("sweep").exists()
+
+
+def test_a_ready_sweep_without_m_is_no_single_run():
+    ended = train(*TINY, "+sweep=recipes", "kd=none", "trainer=debug")
+    assert ended.code == 2
+    assert "add -m" in ended.err
 
 
 def test_a_folder_that_holds_a_sweep_is_refused_and_one_that_is_being_swept():
