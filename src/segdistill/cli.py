@@ -13,6 +13,7 @@ USAGE = """usage: segdistill VERB [overrides]
   models       every student and teacher: segdistill models kind=student sort=gmacs size=[360,480] output=markdown
   data check   scan a dataset before training on it: segdistill data check dataset=camvid dataset.root=DIR
   cache        a teacher's stored outputs: cache build (what such a run reads), info, verify, clear key=KEY
+  report       a sweep's table with paired differences, and report/index.html: segdistill report DIR output=markdown
   benchmark    what a step, a batch of data, a loss or inference costs: segdistill benchmark what=step size=[352,480]
 
 Overrides are Hydra's: group=option key=value. output=json prints one JSON document on stdout.
@@ -36,6 +37,8 @@ def main() -> None:
         sys.exit(cache(rest[0], rest[1:]))
     if verb == "benchmark":
         sys.exit(benchmark(rest))
+    if verb == "report":
+        sys.exit(report(rest))
     print(f"error: {' '.join(arguments[:2])!r} is no verb\n\n{USAGE}", end="", file=sys.stderr)
     sys.exit(2)
 
@@ -234,3 +237,10 @@ def benchmark(arguments: Sequence[str]) -> int:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("benchmark", overrides=list(arguments))
     return guarded(lambda: command.benchmark(cfg, Console(width=None if sys.stdout.isatty() else 180)))
+
+
+def report(arguments: Sequence[str]) -> int:
+    """``segdistill report DIR``: the summary of a sweep."""
+    from segdistill.report.command import report as show
+
+    return show(arguments)

@@ -1,0 +1,163 @@
+"""The plot of what a network costs and what it scores, as SVG that follows the page's colours."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+# What is drawn in these colours takes the page's: light or dark (see page.css).
+INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
+SERIES = tuple(f"#05050{n}" for n in range(8))
+VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", PAPER: "--paper"}
+VARIABLES |= {colour: f"--series-{n}" for n, colour in enumerate(SERIES)}
+COSTS = {"gmacs": ("GMACs", 1.0), "parameters": ("parameters, M", 1e-6)}
+FONT, DODGE = 9.0, 13.0  # points; recipes of one student stand side by side
+NAMED = 14  # cells that are labelled with their names; where there are more, with their numbers in the table
+STYLE = {"svg.fonttype": "none", "svg.hashsalt": "segdistill", "font.size": FONT, "font.family": "sans-serif"}
+
+
+def pareto_svg(cells: Sequence[dict[str, Any]], numbers: Sequence[int], cost: str) -> str:
+    """Mean mIoU over ``cost``, error bars one standard deviation, with the front of what nothing beats.
+
+    Args:
+        cells: of a summary, all of one dataset.
+        numbers: their numbers in the page's table.
+        cost: ``gmacs`` or ``parameters``.
+
+    Returns:
+        An ``<svg>`` element, or "" if no cell has both.
+    """
+    label, scale = COSTS[cost]
+    shown = [
+        (cell[cost] * scale, 100 * cell["miou"]["mean"], 100 * (cell["miou"]["sd"] or 0), cell, number)
+        for cell, number in zip(cells, numbers, strict=True)
+        if cell[cost] and cell["miou"]["mean"] is not None
+    ]
+    if not shown:
+        return ""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.6, 4.4), layout="constrained")
+        axes = figure.add_subplot()
+        _frame(axes, [x for x, *_ in shown], label)
+        _range(axes, [(y, sd) for _, y, sd, *_ in shown])
+        _front(axes, sorted((x, y) for x, y, *_ in shown))
+        points = _points(axes, shown)
+        figure.draw_without_rendering()
+        names = [cell["name"] if len(shown) <= NAMED else str(number) for *_, cell, number in shown]
+        _labels(axes, points, names)
+        stream = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return _themed(stream.getvalue())
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points (cost, score) that no other beats in both, by cost."""
+    best, found = float("-inf"), []
+    for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
+        if y > best:
+            best = y
+            found.append((x, y))
+    return found
+
+
+def _frame(axes: Axes, costs: Sequence[float], label: str) -> None:
+    axes.set_facecolor("none")
+    axes.figure.set_facecolor("none")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=MUTED, length=0)
+    axes.set_xlabel(label, color=MUTED)
+    axes.set_ylabel("mIoU, %", color=MUTED)
+    least, most = min(costs), max(costs)
+    if most > 4 * least:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(least / 1.5, most * 2.2)
+    else:
+        room = (most - least) or least
+        axes.set_xlim(max(0.0, least - 0.35 * room), most + 0.55 * room)
+    if least == most:
+        axes.set_xticks([least], [f"{least:.3g}"])
+
+
+def _range(axes: Axes, scores: Sequence[tuple[float, float]]) -> None:
+    low, high = min(y - sd for y, sd in scores), max(y + sd for y, sd in scores)
+    room = 0.12 * max(high - low, 1.0)
+    axes.set_ylim(low - room, high + room)
+
+
+def _front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    steps = front(points)
+    right = axes.get_xlim()[1]
+    x, y = [*(x for x, _ in steps), right], [*(y for _, y in steps), steps[-1][1]]
+    axes.plot(x, y, drawstyle="steps-post", color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+
+
+def _points(axes: Axes, shown: Sequence[tuple[float, float, float, Any, int]]) -> list[tuple[float, float]]:
+    """Draw them, one colour a recipe; returns where they are in points of the page."""
+    recipes = list(dict.fromkeys("+".join(cell["kd"]) for *_, cell, _ in shown if cell["kd"]))
+    places = []
+    to_points = 72 / axes.figure.dpi
+    for i, (x, y, sd, cell, _) in enumerate(shown):
+        alike = [j for j, other in enumerate(shown) if other[0] == x]
+        shift = DODGE * (alike.index(i) - (len(alike) - 1) / 2)
+        left, top = axes.transData.transform((x, y))
+        place = axes.transData.inverted().transform((left + shift / to_points, top))
+        colour = SERIES[recipes.index("+".join(cell["kd"])) % len(SERIES)] if cell["kd"] else INK
+        axes.errorbar(
+            [place[0]], [y], yerr=[sd] if sd else None, fmt="o", color=colour, markersize=7, elinewidth=1.4, zorder=3,
+            markerfacecolor=colour if cell["kd"] else PAPER, markeredgewidth=1.6,
+        )  # fmt: skip
+        places.append((float(place[0]), y))
+    return places
+
+
+def _labels(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
+    """Put each name beside its point, where no other name and no point is."""
+    to_points = 72 / axes.figure.dpi
+    dots = [tuple(axes.transData.transform(point) * to_points) for point in points]
+    frame = axes.get_window_extent().extents * to_points
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in dots]
+    for (x, y), point, name in sorted(zip(dots, points, names, strict=True), key=lambda one: -one[0][1]):
+        width, height = 0.56 * FONT * len(name), 1.25 * FONT
+        offsets = [(side, rise) for rise in (0, 12, -12, 24, -24, 36, -36, 48, -48) for side in (9, -9 - width)]
+        boxes = [(x + dx, y + dy - height / 2, x + dx + width, y + dy + height / 2) for dx, dy in offsets]
+        cost = [
+            10 * sum(_overlap(box, other) for other in taken) + 4 * _outside(box, frame) + abs(dy)
+            for box, (_, dy) in zip(boxes, offsets, strict=True)
+        ]
+        best = cost.index(min(cost))
+        taken.append(boxes[best])
+        dx, dy = offsets[best]
+        axes.annotate(
+            name, point, (dx if dx > 0 else -9, dy), textcoords="offset points", color=INK, fontsize=FONT,
+            ha="left" if dx > 0 else "right", va="center",
+            arrowprops={"arrowstyle": "-", "color": GRID, "linewidth": 0.8, "shrinkB": 5} if dy else None,
+        )  # fmt: skip
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(width, 0) * max(height, 0)
+
+
+def _outside(box: Sequence[float], frame: Sequence[float]) -> float:
+    return sum(max(0.0, over) for over in (frame[0] - box[0], frame[1] - box[1], box[2] - frame[2], box[3] - frame[3]))
+
+
+def _themed(svg: str) -> str:
+    """The element alone, with the page's colours in the place of ours."""
+    svg = svg[svg.index("<svg") :]
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg
