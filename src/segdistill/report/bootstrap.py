@@ -132,4 +132,4 @@ def student_quantile(degrees: int) -> float:
         return STUDENT[degrees - 1]
     z = NORMAL
     terms = ((z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
-    return z + sum(term / degrees ** (power + 1) for power, term in enumerate(terms))
+    return z + sum(term / float(degrees) ** (power + 1) for power, term in enumerate(terms))

@@ -10,15 +10,17 @@ from rich.table import Table
 from rich.text import Text
 
 Document = dict[str, Any]
-COLUMNS = ("", "n", "mIoU, %", "- kd=none, points", "train", "GB", "M par.", "GMACs")
-CLAIM = "* the 95 % interval leaves out 0, with 6 or more pairs: other seeds and images would agree"
+COLUMNS = ("", "n", "mIoU, %", "over kd=none, points", "train", "GB", "M par.", "GMACs")
+CLAIM = "* better or worse than kd=none: the 95 % interval leaves out 0, from 6 or more pairs"
 
 
 def text(document: Document, console: Console) -> None:
     """Remarks and the table, for 100 columns."""
     for line in document["remarks"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    table = Table(title=title(document), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title(document), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
     for name in COLUMNS:
         table.add_column(name, justify="right" if name else "left", no_wrap=bool(name), overflow="fold")
     for cell in document["cells"]:
@@ -63,8 +65,8 @@ def row(cell: dict[str, Any]) -> list[str]:
         difference(cell["difference"]),
         duration(cell["train_hours"]),
         "-" if memory is None else f"{memory / 1024:.1f}",
-        f"{cell['parameters'] / 1e6:.2f}",
-        "-" if gmacs is None else f"{gmacs:.2f}",
+        f"{cell['parameters'] / 1e6:.3g}",
+        "-" if gmacs is None else f"{gmacs:.3g}",
     ]
 
 

@@ -45,10 +45,11 @@ def _plots(document: Document) -> Iterator[str]:
         svg = pareto_svg([cell for _, cell in own], [number for number, _ in own], cost)
         if svg:
             labels = "" if len(own) <= NAMED else " Numbers are those of the table."
-            yield f"<h2>Score and cost{'' if len(document['datasets']) == 1 else f', {escape(dataset)}'}</h2>"
+            yield f"<h2>Score and cost{_of(dataset, document)}</h2>"
             yield (
-                f"<figure>{svg}<figcaption>Mean over seeds; bars are one standard deviation. Hollow: without distillation. "
-                f"Dashed: nothing costs less and scores more. Recipes of one network stand side by side.{labels}"
+                f"<figure>{svg}<figcaption>Mean over seeds; bars are one standard deviation. Hollow: without "
+                f"distillation. Dashed: nothing costs less and scores more. Recipes of one network stand side by side."
+                f"{labels}"
                 "</figcaption></figure>"
             )
 
@@ -62,12 +63,12 @@ def _table(document: Document) -> Iterator[str]:
     if not drawn:
         columns.remove("95 % interval")
     yield "<h2>Recipes</h2>"
-    yield '<div class="scroll"><table><thead><tr>' + "".join(f"<th>{escape(name)}</th>" for name in columns)
+    yield '<div class="scroll"><table><thead><tr>' + "".join(_heading(name) for name in columns)
     yield "</tr></thead><tbody>"
     for number, cell in enumerate(document["cells"], start=1):
         name, n, score, difference, *rest = (escape(one) for one in formats.row(cell))
         found = cell["difference"]
-        note = '<br><span class="baseline">baseline</span>' if not cell["kd"] else ""
+        note = '<span class="baseline">baseline</span>' if not cell["kd"] else ""
         told = f'<td class="{found["verdict"]}">{difference}</td>' if found else "<td></td>"
         told += f'<td class="interval">{_interval(found, reach) if found else ""}</td>' if drawn else ""
         yield (
@@ -78,6 +79,14 @@ def _table(document: Document) -> Iterator[str]:
     yield "</tbody></table></div>"
     claims = formats.footnotes(document)[:-1]
     yield "".join(f'<p class="method">{escape(line)}</p>' for line in claims)
+
+
+def _of(dataset: str, document: Document) -> str:
+    return "" if len(document["datasets"]) == 1 else f", {escape(dataset)}"
+
+
+def _heading(name: str) -> str:
+    return f"<th{' class=left' if name == 'recipe' else ''}>{escape(name)}</th>"
 
 
 def _interval(found: dict[str, Any], reach: float) -> str:
@@ -93,7 +102,7 @@ def _interval(found: dict[str, Any], reach: float) -> str:
         whisker = f'<path d="M{at(found["low"])} {TALL / 2}H{at(found["high"])}" stroke="{colour}" stroke-width="2"/>'
     return (
         f'<svg viewBox="0 0 {WIDE} {TALL}" role="img" aria-label="{escape(formats.difference(found))} points">'
-        f'<path d="M{middle} 0V{TALL}" stroke="var(--grid)"/>{whisker}'
+        f'<path d="M{middle} 0V{TALL}" stroke="var(--muted)" stroke-opacity="0.5"/>{whisker}'
         f'<circle cx="{mean}" cy="{TALL / 2}" r="4" fill="{colour}"/></svg>'
     )
 
@@ -104,7 +113,7 @@ def _classes(document: Document) -> Iterator[str]:
         if not cells:
             continue
         classes = list(cells[0]["per_class_iou"])
-        yield f"<details><summary>IoU by class, %{'' if len(document['datasets']) == 1 else f', {escape(dataset)}'}</summary>"
+        yield f"<details><summary>IoU by class, %{_of(dataset, document)}</summary>"
         yield '<div class="scroll"><table class="classes"><thead><tr><th>recipe</th>'
         yield "".join(f"<th>{escape(name)}</th>" for name in classes) + "</tr></thead><tbody>"
         for cell in cells:
@@ -124,7 +133,9 @@ def _unfinished(document: Document) -> Iterator[str]:
     if not document["unfinished"]:
         return
     yield "<h2>Jobs without a result</h2>"
-    yield '<div class="scroll"><table><thead><tr><th>job</th><th>state</th><th>message</th></tr></thead><tbody>'
+    headings = "".join(f'<th class="left">{name}</th>' for name in ("job", "state", "message"))
+    yield f'<div class="scroll"><table><thead><tr>{headings}</tr></thead><tbody>'
     for job in document["unfinished"]:
-        yield f"<tr><th>{escape(job['name'])}</th><td>{escape(job['state'])}</td><td>{escape(job['message'])}</td></tr>"
+        told = "".join(f'<td class="left">{escape(job[key])}</td>' for key in ("state", "message"))
+        yield f"<tr><th>{escape(job['name'])}</th>{told}</tr>"
     yield "</tbody></table></div>"

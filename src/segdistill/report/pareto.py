@@ -1,14 +1,14 @@
 """The plot of what a network costs and what it scores, as SVG that follows the page's colours."""
 
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # What is drawn in these colours takes the page's: light or dark (see page.css).
 INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
@@ -16,9 +16,11 @@ SERIES = tuple(f"#05050{n}" for n in range(8))
 VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", PAPER: "--paper"}
 VARIABLES |= {colour: f"--series-{n}" for n, colour in enumerate(SERIES)}
 COSTS = {"gmacs": ("GMACs", 1.0), "parameters": ("parameters, M", 1e-6)}
-FONT, DODGE = 9.0, 13.0  # points; recipes of one student stand side by side
+FONT, LETTER, DODGE = 9.0, 5.1, 14.0  # points; recipes of one student stand side by side
+WIDTH, HEIGHT = 7.6, 4.4  # inches
 NAMED = 14  # cells that are labelled with their names; where there are more, with their numbers in the table
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "segdistill", "font.size": FONT, "font.family": "sans-serif"}
+Point = tuple[float, float, float, dict[str, Any], int]  # cost, score, its deviation, the cell and its number
+STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "segdistill", "font.size": FONT, "font.family": "sans-serif"}
 
 
 def pareto_svg(cells: Sequence[dict[str, Any]], numbers: Sequence[int], cost: str) -> str:
@@ -41,17 +43,18 @@ def pareto_svg(cells: Sequence[dict[str, Any]], numbers: Sequence[int], cost: st
     if not shown:
         return ""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 4.4), layout="constrained")
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         axes = figure.add_subplot()
-        _frame(axes, [x for x, *_ in shown], label)
-        _range(axes, [(y, sd) for _, y, sd, *_ in shown])
-        _front(axes, sorted((x, y) for x, y, *_ in shown))
-        points = _points(axes, shown)
-        figure.draw_without_rendering()
         names = [cell["name"] if len(shown) <= NAMED else str(number) for *_, cell, number in shown]
-        _labels(axes, points, names)
+        _frame(axes, label)
+        dodge = _limits(axes, shown, LETTER * max(map(len, names)))
+        figure.draw_without_rendering()  # settles where everything is
+        points = _points(axes, shown, dodge)
+        best = front([(x, y) for x, y, *_ in shown])
+        _front(axes, [point for point, (x, y, *_) in zip(points, shown, strict=True) if (x, y) in best])
+        _labels(axes, points, [sd for _, _, sd, *_ in shown], names)
         stream = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return _themed(stream.getvalue())
 
 
@@ -65,7 +68,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return found
 
 
-def _frame(axes: Axes, costs: Sequence[float], label: str) -> None:
+def _frame(axes: Axes, label: str) -> None:
     axes.set_facecolor("none")
     axes.figure.set_facecolor("none")
     for side in ("top", "right", "left"):
@@ -73,43 +76,49 @@ def _frame(axes: Axes, costs: Sequence[float], label: str) -> None:
     axes.spines["bottom"].set_color(GRID)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=MUTED, length=0)
+    axes.tick_params(which="both", colors=MUTED, length=0)
     axes.set_xlabel(label, color=MUTED)
     axes.set_ylabel("mIoU, %", color=MUTED)
+
+
+def _limits(axes: Axes, shown: Sequence[Point], name: float) -> float:
+    """Room for points side by side, and on the right for the longest ``name``; returns their distance (in points)."""
+    costs = [x for x, *_ in shown]
     least, most = min(costs), max(costs)
     if most > 4 * least:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlim(least / 1.5, most * 2.2)
-    else:
-        room = (most - least) or least
-        axes.set_xlim(max(0.0, least - 0.35 * room), most + 0.55 * room)
+    width, dodge = 72 * WIDTH - 60, DODGE
     if least == most:
         axes.set_xticks([least], [f"{least:.3g}"])
+        dodge = min(max((width - name) / (len(costs) + 1), DODGE), 5 * DODGE)
+    side = dodge * max(costs.count(x) for x in costs) / 2 + 12
+    scale = axes.xaxis.get_transform()
+    low, high = (float(value) for value in scale.transform([least, most]))
+    per_point = ((high - low) or 1.0) / max(width - 2 * side - name, width / 4)
+    axes.set_xlim(*scale.inverted().transform([low - side * per_point, high + (side + name) * per_point]))
+    bottom, top = min(y - sd for _, y, sd, *_ in shown), max(y + sd for _, y, sd, *_ in shown)
+    room = 0.12 * max(top - bottom, 1.0)
+    axes.set_ylim(bottom - room, top + room)
+    return dodge
 
 
-def _range(axes: Axes, scores: Sequence[tuple[float, float]]) -> None:
-    low, high = min(y - sd for y, sd in scores), max(y + sd for y, sd in scores)
-    room = 0.12 * max(high - low, 1.0)
-    axes.set_ylim(low - room, high + room)
-
-
-def _front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
-    steps = front(points)
-    right = axes.get_xlim()[1]
-    x, y = [*(x for x, _ in steps), right], [*(y for _, y in steps), steps[-1][1]]
+def _front(axes: Axes, steps: Sequence[tuple[float, float]]) -> None:
+    steps = sorted(steps)
+    x, y = [*(x for x, _ in steps), axes.get_xlim()[1]], [*(y for _, y in steps), steps[-1][1]]
     axes.plot(x, y, drawstyle="steps-post", color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
 
 
-def _points(axes: Axes, shown: Sequence[tuple[float, float, float, Any, int]]) -> list[tuple[float, float]]:
+def _points(axes: Axes, shown: Sequence[Point], dodge: float) -> list[tuple[float, float]]:
     """Draw them, one colour a recipe; returns where they are in points of the page."""
     recipes = list(dict.fromkeys("+".join(cell["kd"]) for *_, cell, _ in shown if cell["kd"]))
     places = []
     to_points = 72 / axes.figure.dpi
     for i, (x, y, sd, cell, _) in enumerate(shown):
         alike = [j for j, other in enumerate(shown) if other[0] == x]
-        shift = DODGE * (alike.index(i) - (len(alike) - 1) / 2)
+        shift = dodge * (alike.index(i) - (len(alike) - 1) / 2)
         left, top = axes.transData.transform((x, y))
         place = axes.transData.inverted().transform((left + shift / to_points, top))
         colour = SERIES[recipes.index("+".join(cell["kd"])) % len(SERIES)] if cell["kd"] else INK
@@ -121,19 +130,23 @@ def _points(axes: Axes, shown: Sequence[tuple[float, float, float, Any, int]]) -
     return places
 
 
-def _labels(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
-    """Put each name beside its point, where no other name and no point is."""
+def _labels(
+    axes: Axes, points: Sequence[tuple[float, float]], deviations: Sequence[float], names: Sequence[str]
+) -> None:
+    """Put each name beside its point, where no other name, no point and no error bar is."""
     to_points = 72 / axes.figure.dpi
     dots = [tuple(axes.transData.transform(point) * to_points) for point in points]
-    frame = axes.get_window_extent().extents * to_points
+    frame = [to_points * end for end in axes.get_window_extent().extents]
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in dots]
+    bars = [sd * abs(axes.transData.transform((1, 1))[1] - axes.transData.transform((1, 0))[1]) for sd in deviations]
+    taken += [(x - 1, y - bar * to_points, x + 1, y + bar * to_points) for (x, y), bar in zip(dots, bars, strict=True)]
     for (x, y), point, name in sorted(zip(dots, points, names, strict=True), key=lambda one: -one[0][1]):
-        width, height = 0.56 * FONT * len(name), 1.25 * FONT
+        width, height = LETTER * len(name), 1.25 * FONT
         offsets = [(side, rise) for rise in (0, 12, -12, 24, -24, 36, -36, 48, -48) for side in (9, -9 - width)]
         boxes = [(x + dx, y + dy - height / 2, x + dx + width, y + dy + height / 2) for dx, dy in offsets]
         cost = [
-            10 * sum(_overlap(box, other) for other in taken) + 4 * _outside(box, frame) + abs(dy)
-            for box, (_, dy) in zip(boxes, offsets, strict=True)
+            10 * sum(_overlap(box, other) for other in taken) + 20 * _outside(box, frame) + abs(dy) + (dx < 0)
+            for box, (dx, dy) in zip(boxes, offsets, strict=True)
         ]
         best = cost.index(min(cost))
         taken.append(boxes[best])
@@ -157,7 +170,7 @@ def _outside(box: Sequence[float], frame: Sequence[float]) -> float:
 
 def _themed(svg: str) -> str:
     """The element alone, with the page's colours in the place of ours."""
-    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg[svg.index("<svg") :])
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
     return svg

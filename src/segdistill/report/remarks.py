@@ -48,9 +48,7 @@ def _left_out(cells: list[dict[str, Any]]) -> Iterator[str]:
 def _baselines(cells: list[dict[str, Any]]) -> Iterator[str]:
     alone = [cell["name"] for cell in cells if cell["kd"] and cell["baseline"] is None]
     if alone:
-        yield (
-            f"no kd=none run of the same recipe for {_some(alone)}: a gain cannot be told from a better schedule"
-        )
+        yield (f"no kd=none run of the same recipe for {_some(alone)}: a gain cannot be told from a better schedule")
     for cell in cells:
         if cell["kd"] and cell["baseline"] is not None and cell["unpaired"]:
             yield (
@@ -70,8 +68,8 @@ def _seeds(cells: list[dict[str, Any]]) -> Iterator[str]:
     if few:
         which = "no difference" if len(few) == len(paired) else f"no difference of {_some(few)}"
         yield (
-            f"fewer than {LEAST_PAIRS} pairs: {which} can be claimed (a two-sided sign test cannot reach p = 0.05 below "
-            f"{LEAST_PAIRS} pairs, however large they are)"
+            f"fewer than {LEAST_PAIRS} pairs: {which} can be claimed, however large (a two-sided sign test cannot "
+            f"reach p = 0.05 below {LEAST_PAIRS} pairs)"
         )
 
 
@@ -85,17 +83,17 @@ def _images(document: dict[str, Any]) -> Iterator[str]:
             "how much other images would change is not in them"
         )
     if len({run["fold"] for cell in document["cells"] for run in cell["runs"]}) > 1:
-        yield "folds are scored on val, each on its own; they share training images, so that intervals are rather narrow"
+        yield "folds are scored on val, each on its own; they share training images, so that intervals are too narrow"
 
 
 def _teachers(cells: list[dict[str, Any]]) -> Iterator[str]:
+    weaker: dict[tuple[str, float], list[str]] = {}
     for cell in cells:
         teacher, student = cell["teacher_miou"], cell["miou"]["mean"]
         if teacher is not None and student is not None and teacher < student:
-            yield (
-                f"warning: the teacher {cell['teacher']} ({100 * teacher:.1f} %) is weaker than the student it taught "
-                f"({cell['name']}, {100 * student:.1f} %)"
-            )
+            weaker.setdefault((cell["teacher"], teacher), []).append(f"{cell['name']} ({100 * student:.1f} %)")
+    for (name, score), students in weaker.items():
+        yield f"the teacher {name} ({100 * score:.1f} %) is weaker than the student it taught: {_some(students)}"
 
 
 def _some(names: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""The runs of a folder: a sweep's jobs, or whatever run folders lie in it. Reading them needs neither torch nor Hydra."""
+"""The runs of a folder: a sweep's jobs, or whatever run folders lie in it; read without torch and Hydra."""
 
 import re
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Run:
         """The resolved config."""
         if not self._config.exists():
             raise UserError(f"{self._config} is missing; what the run was cannot be told. Move {self.path} away")
-        told = yaml.load(self._config.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        told = yaml.load(self._config.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         return dict(told)
 
     @property
@@ -87,7 +87,9 @@ class Run:
             return None
         try:
             with np.load(path) as file:
-                found = Images(tuple(file["name"].tolist()), tuple(file["group"].tolist()), image_counts(file["confusion"]))
+                found = Images(
+                    tuple(file["name"].tolist()), tuple(file["group"].tolist()), image_counts(file["confusion"])
+                )
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise UserError(f"{path} cannot be read ({error}); delete it: the report then does without") from error
         told, score = float(miou(found.counts.sum(0))), self.score(split)

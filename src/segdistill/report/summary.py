@@ -26,12 +26,13 @@ from segdistill.report.runs import Run, find
 
 REPORT_SCHEMA = 1
 METHOD = (
-    "mIoU is the mean over seeds (and folds) +- the standard deviation (n - 1). A difference is the mean over pairs: a "
-    "run less the run without distillation of the same seed and fold whose config is otherwise equal. Its 95 % interval "
-    f"is mean -+ t * se: se from {RESAMPLES} resamples of pairs and of blocks of about {BLOCK} consecutive test images "
-    "of one group (single images where there are no groups), the same images for all, mIoU computed anew from the summed "
-    "confusion matrices; se times sqrt(n / (n - 1)) and Student's t with n - 1 degrees of freedom, n the smaller number "
-    "of pairs and blocks. Intervals are not corrected for the number of recipes that are compared."
+    "mIoU is the mean over seeds (and folds) +- the standard deviation (n - 1). A difference is the mean over pairs of "
+    "a run and the run without distillation of the same seed and fold whose config is otherwise equal. Its 95 % "
+    f"interval is mean -+ t se: se comes from {RESAMPLES} resamples of pairs and of blocks of about {BLOCK} "
+    "consecutive images of one group (of single images where there are no groups), the same images for all, with mIoU computed "
+    "anew from the summed confusion matrices; it is multiplied by sqrt(n / (n - 1)), and t is Student's with n - 1 "
+    "degrees of freedom, n being the smaller number of pairs and blocks. Intervals are not corrected for the number of "
+    "recipes that are compared."
 )
 
 
@@ -49,10 +50,14 @@ def summarise(folder: Path, split: str | None = None) -> dict[str, Any]:
     split = _split(found.runs, split)
     cells = into_cells(found.runs)
     scored = functools.cache(lambda run: _Scored(run, split))
-    told = [
-        _cell_to_dict(cell, name, chosen, split) | _difference(cell, split, scored)
-        for cell, name, chosen in zip(cells, names(cells), choices(cells), strict=True)
-    ] if cells else []
+    told = (
+        [
+            _cell_to_dict(cell, name, chosen, split) | _difference(cell, split, scored)
+            for cell, name, chosen in zip(cells, names(cells), choices(cells), strict=True)
+        ]
+        if cells
+        else []
+    )
     for one, cell in zip(told, cells, strict=True):
         one["baseline"] = told[cells.index(cell.baseline)]["name"] if cell.baseline else None
     document = {
