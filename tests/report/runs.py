@@ -42,11 +42,10 @@ def config(student="small", kd=(), seed=0, teacher="big", fold=None, **keys):
 
 def confusion(rates, pixels=(40, 40, 20)):
     """(N, 3, 3) matrices: of image i's pixels of each class a share rates[i] is hit, the rest is the next class."""
-    matrices = np.zeros((len(rates), 3, 3), int)
-    for matrix, rate in zip(matrices, rates, strict=True):
-        for k, number in enumerate(pixels):
-            matrix[k, k] = round(rate * number)
-            matrix[k, (k + 1) % 3] = number - matrix[k, k]
+    matrices, rates = np.zeros((len(rates), 3, 3), int), np.asarray(rates)
+    for k, number in enumerate(pixels):
+        matrices[:, k, k] = np.rint(rates * number)
+        matrices[:, k, (k + 1) % 3] = number - matrices[:, k, k]
     return matrices
 
 

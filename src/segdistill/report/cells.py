@@ -17,7 +17,7 @@ REPLICATES = ("seed", "data.held_out.fold")
 RECIPE = ("kd", "teacher")  # what a baseline lacks
 
 
-@dataclass
+@dataclass(eq=False)
 class Cell:
     """Replicates of one recipe.
 

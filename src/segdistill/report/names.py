@@ -79,9 +79,10 @@ def _leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 def _short(keys: dict[str, str]) -> Values:
     """The shortest ends of dotted keys that are still told apart."""
-    told = {}
+    told, others = {}, [f".{key.removesuffix(NAME)}" for key in keys]
     for key in keys:
         parts = key.removesuffix(NAME).split(".")
         ends = [".".join(parts[-n:]) for n in range(1, len(parts) + 1)]
-        told[key] = next(end for end in ends if sum(other == end or other.endswith(f".{end}") for other in keys) == 1)
+        alone = [end for end in ends if sum(other.endswith(f".{end}") for other in others) == 1]
+        told[key] = alone[0] if alone else key
     return told

@@ -1,10 +1,12 @@
 """The runs of a folder: a sweep's jobs, or whatever run folders lie in it; read without torch and Hydra."""
 
 import re
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import yaml
@@ -90,7 +92,7 @@ class Run:
                 found = Images(
                     tuple(file["name"].tolist()), tuple(file["group"].tolist()), image_counts(file["confusion"])
                 )
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise UserError(f"{path} cannot be read ({error}); delete it: the report then does without") from error
         told, score = float(miou(found.counts.sum(0))), self.score(split)
         if score is not None and abs(told - score) > 1e-6:

@@ -1,26 +1,16 @@
 """The summary of a sweep as one JSON document; every format shows what is in it and nothing else."""
 
-import functools
-import hashlib
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from segdistill.engine.run_folder import METRICS_SCHEMA
 from segdistill.errors import UserError
-from segdistill.report.bootstrap import (
-    BLOCK,
-    RESAMPLES,
-    Difference,
-    block_numbers,
-    paired_difference,
-    resampled_miou,
-)
+from segdistill.report.bootstrap import BLOCK, RESAMPLES
 from segdistill.report.cells import Cell, into_cells
 from segdistill.report.names import choices, names
+from segdistill.report.pairs import Pairs
 from segdistill.report.remarks import remarks
 from segdistill.report.runs import Run, find
 
@@ -28,11 +18,11 @@ REPORT_SCHEMA = 1
 METHOD = (
     "mIoU is the mean over seeds (and folds) +- the standard deviation (n - 1). A difference is the mean over pairs of "
     "a run and the run without distillation of the same seed and fold whose config is otherwise equal. Its 95 % "
-    f"interval is mean -+ t se: se comes from {RESAMPLES} resamples of pairs and of blocks of about {BLOCK} "
-    "consecutive images of one group (of single images where there are no groups), the same images for all, with mIoU computed "
-    "anew from the summed confusion matrices; it is multiplied by sqrt(n / (n - 1)), and t is Student's with n - 1 "
-    "degrees of freedom, n being the smaller number of pairs and blocks. Intervals are not corrected for the number of "
-    "recipes that are compared."
+    f"interval is mean -+ t se. se comes from {RESAMPLES} resamples of pairs and of blocks of about {BLOCK} "
+    "consecutive images of one group (of single images where there are no groups), the same images for all, with mIoU "
+    "computed anew from the summed confusion matrices. It is multiplied by sqrt(n / (n - 1)), and t is Student's with "
+    "n - 1 degrees of freedom, n being the smaller number of pairs and blocks. Intervals are not corrected for the "
+    "number of recipes that are compared."
 )
 
 
@@ -49,15 +39,11 @@ def summarise(folder: Path, split: str | None = None) -> dict[str, Any]:
     found = find(folder)
     split = _split(found.runs, split)
     cells = into_cells(found.runs)
-    scored = functools.cache(lambda run: _Scored(run, split))
-    told = (
-        [
-            _cell_to_dict(cell, name, chosen, split) | _difference(cell, split, scored)
-            for cell, name, chosen in zip(cells, names(cells), choices(cells), strict=True)
-        ]
-        if cells
-        else []
-    )
+    pairs = Pairs(split)
+    told = [
+        _cell_to_dict(cell, name, chosen, split) | pairs.difference(cell)
+        for cell, name, chosen in zip(cells, names(cells), choices(cells), strict=True)
+    ]
     for one, cell in zip(told, cells, strict=True):
         one["baseline"] = told[cells.index(cell.baseline)]["name"] if cell.baseline else None
     document = {
@@ -77,21 +63,8 @@ def summarise(folder: Path, split: str | None = None) -> dict[str, Any]:
     return document | {"remarks": remarks(document)}
 
 
-class _Scored:
-    """A run's mIoU for every drawing of its images (R,), or None; which images these are; and how many blocks."""
-
-    def __init__(self, run: Run, split: str) -> None:
-        images = run.images(split)
-        self.on: bytes | None = None
-        self.blocks, self.resampled = 0, None
-        if images is not None:
-            truth = np.ascontiguousarray(images.counts[:, 1])
-            self.on = hashlib.sha256("\n".join(images.names).encode() + truth.tobytes()).digest()
-            self.blocks = int(block_numbers(images.groups).max()) + 1
-            self.resampled = resampled_miou(images) if self.blocks > 1 else None
-
-
 def _split(runs: Sequence[Run], asked: str | None) -> str:
+    runs = [run for run in runs if not run.stopped]
     if asked:
         lacking = [run.name for run in runs if not run.metrics.get(asked)]
         if lacking:
@@ -126,44 +99,6 @@ def _cell_to_dict(cell: Cell, name: str, chosen: dict[str, str], split: str) -> 
         "stopped": [{"name": run.name, **(run.stopped or {})} for run in cell.stopped],
         "repeated": [run.name for run in cell.repeated],
     }
-
-
-def _difference(cell: Cell, split: str, scored: Any) -> dict[str, Any]:
-    """The cell's paired difference, and the replicates that have no partner."""
-    pairs = [(one, other) for one, other in cell.pairs() if None not in (one.score(split), other.score(split))]
-    with_partner = {one.name for one, _ in pairs}
-    alone = [run.name for run in cell.runs.values() if run.name not in with_partner] if cell.distils else []
-    if not pairs:
-        return {"difference": None, "unpaired": alone}
-    gains = [float(one.score(split) or 0) - float(other.score(split) or 0) for one, other in pairs]
-    drawn = [_resampled_gain(one, other, scored) for one, other in pairs]
-    whole = [gain for gain in drawn if gain is not None]
-    by_images = len(whole) == len(pairs)
-    blocks = min(scored(one).blocks for one, _ in pairs) if by_images else None
-    found: Difference = paired_difference(gains, np.stack(whole, 1) if by_images else None, blocks=blocks)
-    return {
-        "difference": {**vars(found), "verdict": found.verdict, "resampled": _resampled(by_images, blocks)},
-        "unpaired": alone,
-    }
-
-
-def _resampled(by_images: bool, blocks: int | None) -> str:
-    return f"pairs and {blocks} blocks of images" if by_images else "pairs"
-
-
-def _resampled_gain(one: Run, other: Run, scored: Any) -> np.ndarray | None:
-    """(R,) difference of two runs on the same drawings of images; None where these are not kept, or too few."""
-    first, second = scored(one), scored(other)
-    if first.on is None or second.on is None:
-        return None
-    if first.on != second.on:
-        raise UserError(
-            f"{one.path} and {other.path} were scored on different images or labels (per_image.npz), so that they "
-            "cannot be compared image by image; run one of them again on the other's data"
-        )
-    if first.resampled is None or second.resampled is None:
-        return None
-    return np.asarray(first.resampled - second.resampled)
 
 
 def _per_class(runs: Sequence[Run], split: str) -> dict[str, float | None]:
