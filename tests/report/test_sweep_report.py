@@ -374,6 +374,12 @@ def test_the_exit_code_of_a_sweep_is_its_worst_job_s(tmp_path, capsys):
     assert "never begun: lost" in capsys.readouterr().out
 
 
+def test_a_job_of_another_version_is_an_error_of_the_sweep_s_end(sweep, capsys):
+    change(sweep / "kd=none,seed=1", schema=0)
+    assert ended(sweep, "text") == 2
+    assert "metrics.json has schema 0" in capsys.readouterr().err
+
+
 def test_a_sweep_without_a_finished_job_says_so(tmp_path, capsys):
     status(tmp_path / "a", "failed", 2, "no room")
     assert ended(tmp_path, "text") == 2

@@ -74,4 +74,4 @@ def _parsed(arguments: Sequence[str]) -> tuple[Path, str, str | None]:
     for name, known in (("output", OUTPUTS), ("split", SPLITS)):
         if name in options and options[name] not in known:
             raise UserError(f"{name}={options[name]}: must be {' or '.join(known)}")
-    return Path(folders[0]).absolute(), options.get("output", "text"), options.get("split")
+    return Path(folders[0]).resolve(), options.get("output", "text"), options.get("split")

@@ -74,7 +74,7 @@ def _leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str
         if isinstance(value, dict) and value:
             yield from _leaves(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", str(value)
+            yield f"{prefix}{key}", str(value).replace(", ", ",")
 
 
 def _short(keys: dict[str, str]) -> Values:

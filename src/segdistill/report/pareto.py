@@ -139,13 +139,17 @@ def _labels(
     frame = [to_points * end for end in axes.get_window_extent().extents]
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in dots]
     bars = [sd * abs(axes.transData.transform((1, 1))[1] - axes.transData.transform((1, 0))[1]) for sd in deviations]
-    taken += [(x - 1, y - bar * to_points, x + 1, y + bar * to_points) for (x, y), bar in zip(dots, bars, strict=True)]
+    lines = [(x - 1, y - bar * to_points, x + 1, y + bar * to_points) for (x, y), bar in zip(dots, bars, strict=True)]
     for (x, y), point, name in sorted(zip(dots, points, names, strict=True), key=lambda one: -one[0][1]):
         width, height = LETTER * len(name), 1.25 * FONT
         offsets = [(side, rise) for rise in (0, 12, -12, 24, -24, 36, -36, 48, -48) for side in (9, -9 - width)]
         boxes = [(x + dx, y + dy - height / 2, x + dx + width, y + dy + height / 2) for dx, dy in offsets]
         cost = [
-            10 * sum(_overlap(box, other) for other in taken) + 20 * _outside(box, frame) + abs(dy) + (dx < 0)
+            10 * sum(_overlap(box, other) for other in taken)
+            + 1.5 * sum(_overlap(box, other) for other in lines)
+            + 20 * _outside(box, frame)
+            + abs(dy)
+            + (dx < 0)
             for box, (dx, dy) in zip(boxes, offsets, strict=True)
         ]
         best = cost.index(min(cost))

@@ -1,6 +1,7 @@
 """The end of a sweep: its report, made from the run folders, and the exit code of its jobs."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from segdistill.engine.run_folder import RunFolder, read_json
+from segdistill.errors import UserError
 from segdistill.report.command import show, write
 from segdistill.report.runs import read_metrics, run_folders
 from segdistill.report.summary import summarise
@@ -24,20 +26,28 @@ class SweepTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the report and print it, or with ``output=json`` the jobs' metrics; remember the worst exit code."""
-        folder = Path(config.hydra.sweep.dir).absolute()
-        jobs = job_folders(folder)
-        SweepTable.exit_code = max((_code(job) for job in jobs), key=SEVERITY.index, default=1)
-        if config.output == "json":
-            finished = [{"folder": str(job.path), **read_metrics(job.metrics)} for job in jobs if job.metrics.exists()]
-            print(json.dumps(finished, indent=2))
-        if not jobs:
-            return
-        document = summarise(folder)
-        if config.output != "json":
-            show(document, "text")
-        place = write(document, folder)
-        if config.output != "json":
-            print(f"report: {place / 'index.html'}")
+        try:
+            folder = Path(config.hydra.sweep.dir).absolute()
+            jobs = job_folders(folder)
+            SweepTable.exit_code = max((_code(job) for job in jobs), key=SEVERITY.index, default=1)
+            _report(folder, jobs, config.output)
+        except UserError as error:  # Hydra would make a warning of it
+            print(f"error: {error}", file=sys.stderr)
+            SweepTable.exit_code = max(SweepTable.exit_code, 2, key=SEVERITY.index)
+
+
+def _report(folder: Path, jobs: list[RunFolder], output: str) -> None:
+    if output == "json":
+        finished = [{"folder": str(job.path), **read_metrics(job.metrics)} for job in jobs if job.metrics.exists()]
+        print(json.dumps(finished, indent=2))
+    if not jobs:
+        return
+    document = summarise(folder)
+    if output != "json":
+        show(document, "text")
+    place = write(document, folder)
+    if output != "json":
+        print(f"report: {place / 'index.html'}")
 
 
 def job_folders(folder: Path) -> list[RunFolder]:
