@@ -27,10 +27,14 @@ NO_TRANSFER = {"weights": None, "freeze": "none", "unfreeze": {"by": "never"}, "
 
 def trained_teacher(cfg: DictConfig) -> Path:
     """The run folder of the auto-trained teacher; trains it if nobody has, waits if somebody is at it."""
-    job = teacher_job(cfg)
-    folder = Path(cfg.paths.teachers) / f"{cfg.dataset.name}_{cfg.teacher.name}_{_key(job)}"
+    folder = teacher_folder(cfg)
     done = folder / "metrics.json"
-    return made_once(folder, lambda: folder if done.exists() else None, lambda: _train(job, folder))
+    return made_once(folder, lambda: folder if done.exists() else None, lambda: _train(teacher_job(cfg), folder))
+
+
+def teacher_folder(cfg: DictConfig) -> Path:
+    """Where the auto-trained teacher of a config lies, or will lie."""
+    return Path(cfg.paths.teachers) / f"{cfg.dataset.name}_{cfg.teacher.name}_{_key(teacher_job(cfg))}"
 
 
 def teacher_job(cfg: DictConfig) -> DictConfig:

@@ -29,8 +29,6 @@ from segdistill.errors import UserError
 from segdistill.models.network import SegModel
 
 OmegaConf.register_new_resolver("len", len, replace=True)
-# The name of a sweep's job: overrides may hold paths, and be longer than a folder's name may be.
-OmegaConf.register_new_resolver("folder_name", lambda text: text.replace("/", "_")[:150], replace=True)
 
 
 def datasets(cfg: DictConfig, *, from_files: bool = False) -> dict[str, SegmentationSet]:

@@ -15,11 +15,27 @@ from segdistill.rules import RULES, TERM_RULES, broken
 from segdistill.term_checks import class_map, losses, stored, taps
 
 
-def check_config(cfg: DictConfig) -> None:
-    """Raise one UserError that lists everything that is wrong with ``cfg``."""
+def check_config(cfg: DictConfig, *, here: bool = True) -> None:
+    """Raise one UserError that lists everything that is wrong with ``cfg``.
+
+    Args:
+        cfg: a run's config.
+        here: whether the run will be on this machine: only then its devices are looked at.
+    """
     errors = [f"{key} must be given: {key}=..." for key in _missing(OmegaConf.to_container(cfg, resolve=False))]
     if not errors:
-        checks = (_ranges, _targets, _classes, class_map, taps, losses, stored, _files, _data, _devices)
+        checks = (
+            _ranges,
+            _targets,
+            _classes,
+            class_map,
+            taps,
+            losses,
+            stored,
+            _files,
+            _data,
+            *([_devices] if here else []),
+        )
         errors = [message.replace("\n", "\n    ") for check in checks for message in check(cfg)]
     if errors:
         count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"

@@ -13,6 +13,7 @@ USAGE = """usage: segdistill VERB [overrides]
   models       every student and teacher: segdistill models kind=student sort=gmacs size=[360,480] output=markdown
   data check   scan a dataset before training on it: segdistill data check dataset=camvid dataset.root=DIR
   cache        a teacher's stored outputs: cache build (what such a run reads), info, verify, clear key=KEY
+  sweep        a sweep's folder: sweep status DIR, watch DIR, resume DIR, cancel DIR
   report       a sweep's table with paired differences, and report/index.html: segdistill report DIR output=markdown
   benchmark    what a step, a batch of data, a loss or inference costs: segdistill benchmark what=step size=[352,480]
 
@@ -35,6 +36,8 @@ def main() -> None:
         sys.exit(data_check(rest[1:]))
     if verb == "cache" and rest[:1] and rest[0] in ("build", "info", "verify", "clear"):
         sys.exit(cache(rest[0], rest[1:]))
+    if verb == "sweep" and rest[:1] and rest[0] in ("status", "watch", "resume", "cancel") and rest[1:]:
+        sys.exit(sweep(rest[0], rest[1:]))
     if verb == "benchmark":
         sys.exit(benchmark(rest))
     if verb == "report":
@@ -56,7 +59,6 @@ def _hydra_train(arguments: list[str]) -> int:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
-    from hydra.types import RunMode
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
@@ -65,22 +67,23 @@ def _hydra_train(arguments: list[str]) -> int:
     from segdistill.errors import UserError
     from segdistill.outcome import guarded
     from segdistill.report.sweep import SweepTable
+    from segdistill.sweep.job import run_config
 
     codes: list[int] = []
     SweepTable.exit_code = 0
 
-    def job(cfg: DictConfig) -> float | None:
+    def job(cfg: DictConfig) -> None:  # of a single run: a sweep's launcher has its own
+        from segdistill.checks import check_config
         from segdistill.run import run_to_status
 
-        settings = HydraConfig.get()
-        sweep = Path(settings.sweep.dir).name if settings.mode is RunMode.MULTIRUN else None
-        code, metrics = run_to_status(cfg, Path(settings.runtime.output_dir), group=sweep)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        if cfg.dry_run:
+            codes.append(guarded(lambda: check_config(run_config(cfg))))
+            return
+        code, metrics = run_to_status(run_config(cfg), folder)
         codes.append(code)
-        if metrics is not None and settings.mode is RunMode.RUN:
-            _show(cfg.output, metrics, Path(settings.runtime.output_dir))
-        if code == 130 and sweep:
-            raise KeyboardInterrupt  # Ctrl-C ends the sweep, not only this job
-        return metrics["val"]["miou"] if metrics else None
+        if metrics is not None:
+            _show(cfg.output, metrics, folder)
 
     def launch() -> None:
         try:
@@ -142,6 +145,23 @@ def _resume(folder: str, arguments: Sequence[str]) -> int:
         assert isinstance(cfg, DictConfig)
         _show(cfg.output, read_json(Path(folder) / "metrics.json"), Path(folder))
     return code
+
+
+def sweep(verb: str, arguments: Sequence[str]) -> int:
+    """``segdistill sweep resume|cancel DIR``."""
+    from segdistill.outcome import guarded
+    from segdistill.sweep import control
+    from segdistill.sweep.folder import SweepFolder
+
+    command: list[str] = []
+
+    def act() -> None:
+        if verb == "resume":
+            command.extend(control.resume(arguments))
+        else:
+            print(*control.cancel(SweepFolder(arguments[0])), sep="\n")
+
+    return guarded(act) or (_hydra_train(command) if command else 0)
 
 
 def models(arguments: Sequence[str]) -> int:

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from segdistill.report.runs import Run
+from segdistill.report.runs import REPLICATES, Replicate, Run
 
 # Says where a run lies, who is told and how fast data come, never what is computed; and what only chose the rest.
 NOISE = (
     "paths", "logger", "callbacks", "output", "experiment", "cluster", "sweep", "dry_run",
     "dataset.root", "dataset.source.root", "data.num_workers", "data.residence",
 )  # fmt: skip
-REPLICATES = ("seed", "data.held_out.fold")
 RECIPE = ("kd", "teacher")  # what a baseline lacks
 
 
@@ -23,14 +22,14 @@ class Cell:
 
     Attributes:
         config: what they have in common.
-        runs: the finished ones, by (seed, fold).
+        runs: the finished ones, by seed, fold and labels.
         stopped: those that ended early, which count for nothing.
-        repeated: runs that a later one of the same seed and fold replaces.
+        repeated: runs that a later one of the same seed, fold and labels replaces.
         baseline: the same without distillation; None for a baseline, and where there is none.
     """
 
     config: dict[str, Any]
-    runs: dict[tuple[int, int | None], Run] = field(default_factory=dict)
+    runs: dict[Replicate, Run] = field(default_factory=dict)
     stopped: list[Run] = field(default_factory=list)
     repeated: list[Run] = field(default_factory=list)
     baseline: "Cell | None" = None
@@ -46,7 +45,7 @@ class Cell:
         return bool(self.first.terms)
 
     def pairs(self) -> list[tuple[Run, Run]]:
-        """(run, baseline run) of the same seed and fold."""
+        """(run, baseline run) of the same seed, fold and labels."""
         others = self.baseline.runs if self.baseline else {}
         return [(run, others[key]) for key, run in self.runs.items() if key in others]
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from segdistill.report.cells import RECIPE, REPLICATES, Cell
+from segdistill.report.cells import RECIPE, Cell
+from segdistill.report.runs import REPLICATES
 
 Values = dict[str, str]
 NAME = ".name"

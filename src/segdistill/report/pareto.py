@@ -10,13 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from segdistill.report.labels import FONT, LETTER, put_labels
+
 # What is drawn in these colours takes the page's: light or dark (see page.css).
 INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
 SERIES = tuple(f"#05050{n}" for n in range(8))
 VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", PAPER: "--paper"}
 VARIABLES |= {colour: f"--series-{n}" for n, colour in enumerate(SERIES)}
 COSTS = {"gmacs": ("GMACs", 1.0), "parameters": ("parameters, M", 1e-6)}
-FONT, LETTER, DODGE = 9.0, 5.1, 14.0  # points; recipes of one student stand side by side
+DODGE = 14.0  # points; recipes of one student stand side by side
 WIDTH, HEIGHT = 7.6, 4.4  # inches
 NAMED = 14  # cells that are labelled with their names; where there are more, with their numbers in the table
 Point = tuple[float, float, float, dict[str, Any], int]  # cost, score, its deviation, the cell and its number
@@ -52,7 +54,7 @@ def pareto_svg(cells: Sequence[dict[str, Any]], numbers: Sequence[int], cost: st
         points = _points(axes, shown, dodge)
         best = front([(x, y) for x, y, *_ in shown])
         _front(axes, [point for point, (x, y, *_) in zip(points, shown, strict=True) if (x, y) in best])
-        _labels(axes, points, [sd for _, _, sd, *_ in shown], names)
+        put_labels(axes, points, [sd for _, _, sd, *_ in shown], names, ink=INK, leader=GRID)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return _themed(stream.getvalue())
@@ -128,48 +130,6 @@ def _points(axes: Axes, shown: Sequence[Point], dodge: float) -> list[tuple[floa
         )  # fmt: skip
         places.append((float(place[0]), y))
     return places
-
-
-def _labels(
-    axes: Axes, points: Sequence[tuple[float, float]], deviations: Sequence[float], names: Sequence[str]
-) -> None:
-    """Put each name beside its point, where no other name, no point and no error bar is."""
-    to_points = 72 / axes.figure.dpi
-    dots = [tuple(axes.transData.transform(point) * to_points) for point in points]
-    frame = [to_points * end for end in axes.get_window_extent().extents]
-    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in dots]
-    bars = [sd * abs(axes.transData.transform((1, 1))[1] - axes.transData.transform((1, 0))[1]) for sd in deviations]
-    lines = [(x - 1, y - bar * to_points, x + 1, y + bar * to_points) for (x, y), bar in zip(dots, bars, strict=True)]
-    for (x, y), point, name in sorted(zip(dots, points, names, strict=True), key=lambda one: -one[0][1]):
-        width, height = LETTER * len(name), 1.25 * FONT
-        offsets = [(side, rise) for rise in (0, 12, -12, 24, -24, 36, -36, 48, -48) for side in (9, -9 - width)]
-        boxes = [(x + dx, y + dy - height / 2, x + dx + width, y + dy + height / 2) for dx, dy in offsets]
-        cost = [
-            10 * sum(_overlap(box, other) for other in taken)
-            + 1.5 * sum(_overlap(box, other) for other in lines)
-            + 20 * _outside(box, frame)
-            + abs(dy)
-            + (dx < 0)
-            for box, (dx, dy) in zip(boxes, offsets, strict=True)
-        ]
-        best = cost.index(min(cost))
-        taken.append(boxes[best])
-        dx, dy = offsets[best]
-        axes.annotate(
-            name, point, (dx if dx > 0 else -9, dy), textcoords="offset points", color=INK, fontsize=FONT,
-            ha="left" if dx > 0 else "right", va="center",
-            arrowprops={"arrowstyle": "-", "color": GRID, "linewidth": 0.8, "shrinkB": 5} if dy else None,
-        )  # fmt: skip
-
-
-def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return max(width, 0) * max(height, 0)
-
-
-def _outside(box: Sequence[float], frame: Sequence[float]) -> float:
-    return sum(max(0.0, over) for over in (frame[0] - box[0], frame[1] - box[1], box[2] - frame[2], box[3] - frame[3]))
 
 
 def _themed(svg: str) -> str:

@@ -14,9 +14,11 @@ import yaml
 from segdistill.engine.run_folder import METRICS_SCHEMA, RunFolder, read_json
 from segdistill.errors import UserError
 from segdistill.report.bootstrap import Images, image_counts, miou
-from segdistill.sweep.folder import Plan, SweepFolder, distinct
+from segdistill.sweep.folder import Job, Plan, SweepFolder, distinct
 
-SEED, FOLD = "seed", "data.held_out.fold"  # runs that differ in nothing else are replicates
+# Runs that differ in nothing else are replicates: the seed, the fold held out, and which images keep their labels.
+REPLICATES = ("seed", "data.held_out.fold", "data.labelled.seed")
+Replicate = tuple[int, int | None, int | None]
 
 
 class Run:
@@ -60,12 +62,14 @@ class Run:
     @property
     def fold(self) -> int | None:
         """Which fold is held out, where folds are."""
-        return ((self.config.get("data") or {}).get("held_out") or {}).get("fold")
+        return self.replicate[1]
 
     @property
-    def replicate(self) -> tuple[int, int | None]:
-        """(seed, fold): what a run has in common with its baseline beside the recipe."""
-        return int(self.metrics["seed"]), self.fold
+    def replicate(self) -> Replicate:
+        """Values of ``REPLICATES``, None where the config has no such key; a run and its baseline have the same."""
+        data = self.config.get("data") or {}
+        fold, draw = (data.get("held_out") or {}).get("fold"), (data.get("labelled") or {}).get("seed")
+        return int(self.metrics["seed"]), fold, draw
 
     @property
     def stopped(self) -> dict[str, Any] | None:
@@ -127,7 +131,7 @@ def find(folder: Path) -> Found:
     sweep = SweepFolder(folder)
     if sweep.plan_file.exists():
         plan = sweep.read()
-        jobs = [(job.name, sweep.run(job), job.choices) for job in distinct(plan.jobs)]
+        jobs = [(job.name, sweep.run(job), _whole_keys(job)) for job in distinct(plan.jobs)]
         return Found(*_sorted_out(jobs), plan)
     if (folder / "metrics.json").exists():
         raise UserError(f"{folder} is a single run; give the folder that holds the runs to compare: {folder.parent}")
@@ -175,6 +179,15 @@ def _sorted_out(
         else:
             unfinished.append(Unfinished(name, "missing"))
     return runs, unfinished
+
+
+def _whole_keys(job: Job) -> dict[str, str]:
+    """A job's choices under the keys of its overrides: a plan shortens ``kd.terms.cwd.weight`` to ``weight``."""
+    told = {}
+    for short, value in job.choices.items():
+        keys = [one.split("=", 1)[0].lstrip("+").split("@")[-1] for one in job.overrides if one.endswith(f"={value}")]
+        told[min((key for key in keys if f".{key}".endswith(f".{short}")), default=short, key=len)] = value
+    return told
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -94,7 +94,12 @@ def _cell_to_dict(cell: Cell, name: str, chosen: dict[str, str], split: str) -> 
         "parameters": student["parameters"],
         "gmacs": student["gmacs"],
         "runs": [
-            {"name": run.name, "seed": run.replicate[0], "fold": run.fold, "miou": run.score(split)} for run in runs
+            {
+                "name": run.name,
+                **dict(zip(("seed", "fold", "labelled_seed"), run.replicate, strict=True)),
+                "miou": run.score(split),
+            }
+            for run in runs
         ],
         "stopped": [{"name": run.name, **(run.stopped or {})} for run in cell.stopped],
         "repeated": [run.name for run in cell.repeated],
