@@ -109,8 +109,8 @@ def test_names_are_the_axes_values_and_a_baseline_has_none_of_the_recipe(tmp_pat
     document = summarise(tmp_path)
     assert list(cells(document)) == [
         "small kd=none",
-        "small teacher=huge kd=cwd weight=2",
-        "tiny teacher=big kd=cwd weight=2",
+        "small kd=cwd teacher=huge weight=2",
+        "tiny kd=cwd teacher=big weight=2",
     ]
     assert document["runs"] == 3
     assert document["unfinished"] == []
@@ -186,8 +186,11 @@ def test_jobs_without_a_result_are_named(sweep):
     assert [(job["name"], job["state"]) for job in document["unfinished"]] == [
         ("kd=none,seed=2", "running"), ("kd=cwd,seed=0", "failed"), ("kd=cwd,seed=1", "missing"),
     ]  # fmt: skip
-    assert "never begun: kd=cwd,seed=1\n" in said(document)
-    assert "kd=cwd,seed=0: failed: lr=-1: must be above 0" in said(document)
+    assert document["remarks"][:3] == [
+        "1 job without a result, running: kd=none,seed=2",
+        "1 job without a result, failed (lr=-1: must be above 0): kd=cwd,seed=0",
+        "1 job without a result, missing: kd=cwd,seed=1",
+    ]
     assert cells(document)["kd=cwd"]["difference"]["pairs"] == 3
 
 
@@ -371,7 +374,7 @@ def test_the_exit_code_of_a_sweep_is_its_worst_job_s(tmp_path, capsys):
         assert ended(tmp_path, "text") == expected
     plan(tmp_path, {"a": {"seed": "0"}, "lost": {"seed": "1"}})
     assert ended(tmp_path, "text") == 1
-    assert "never begun: lost" in capsys.readouterr().out
+    assert "without a result, missing: lost" in capsys.readouterr().out
 
 
 def test_a_job_of_another_version_is_an_error_of_the_sweep_s_end(sweep, capsys):
@@ -385,7 +388,7 @@ def test_a_sweep_without_a_finished_job_says_so(tmp_path, capsys):
     assert ended(tmp_path, "text") == 2
     told = capsys.readouterr().out
     assert f"no job of {tmp_path} has finished" in told
-    assert "a: failed: no room" in told
+    assert "without a result, failed (no room): a" in told
 
 
 def test_a_folder_that_cannot_be_written_is_still_shown(sweep, capsys, monkeypatch):

@@ -8,6 +8,7 @@ from segdistill.report.runs import REPLICATES
 
 Values = dict[str, str]
 NAME = ".name"
+FIRST = ("dataset", "student", "kd")
 MOST, MORE = 4, "more"  # keys in a name beside student and kd; how many are left out stands under MORE
 
 
@@ -19,7 +20,10 @@ def names(cells: Sequence[Cell]) -> list[str]:
         told = [{key: value for key, value in one.items() if key not in shared} or one for one in told]
     short = _short({key: "" for one in told for key in one})
     return [
-        " ".join(value if key in ("student", MORE) else f"{short[key]}={value}" for key, value in one.items())
+        " ".join(
+            one[key] if key in ("student", MORE) else f"{short[key]}={one[key]}"
+            for key in sorted(one, key=lambda key: FIRST.index(key) if key in FIRST else len(FIRST))
+        )
         for one in told
     ]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segdistill.report import formats
-from segdistill.report.pareto import NAMED, pareto_svg
+from segdistill.report.pareto import numbered, pareto_svg
 
 Document = dict[str, Any]
 WIDE, TALL = 120, 22  # px of an interval's drawing
@@ -38,13 +38,13 @@ def _head(document: Document) -> Iterator[str]:
 
 def _plots(document: Document) -> Iterator[str]:
     """One plot a dataset, over GMACs where all networks' are counted, else over parameters."""
-    numbered = list(enumerate(document["cells"], start=1))
+    cells = list(enumerate(document["cells"], start=1))
     for dataset in document["datasets"]:
-        own = [(number, cell) for number, cell in numbered if cell["dataset"] == dataset]
+        own = [(number, cell) for number, cell in cells if cell["dataset"] == dataset]
         cost = "gmacs" if all(cell["gmacs"] for _, cell in own) else "parameters"
         svg = pareto_svg([cell for _, cell in own], [number for number, _ in own], cost)
         if svg:
-            labels = "" if len(own) <= NAMED else " Numbers are those of the table."
+            labels = " Numbers are those of the table." if numbered([cell for _, cell in own]) else ""
             yield f"<h2>Score and cost{_of(dataset, document)}</h2>"
             yield (
                 f"<figure>{svg}<figcaption>Mean over seeds; bars are one standard deviation. Hollow: without "

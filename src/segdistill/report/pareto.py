@@ -20,7 +20,7 @@ VARIABLES |= {colour: f"--series-{n}" for n, colour in enumerate(SERIES)}
 COSTS = {"gmacs": ("GMACs", 1.0), "parameters": ("parameters, M", 1e-6)}
 DODGE = 14.0  # points; recipes of one student stand side by side
 WIDTH, HEIGHT = 7.6, 4.4  # inches
-NAMED = 14  # cells that are labelled with their names; where there are more, with their numbers in the table
+MOST, LONGEST = 14, 36  # names, and letters of one, that have room
 Point = tuple[float, float, float, dict[str, Any], int]  # cost, score, its deviation, the cell and its number
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "segdistill", "font.size": FONT, "font.family": "sans-serif"}
 
@@ -47,7 +47,7 @@ def pareto_svg(cells: Sequence[dict[str, Any]], numbers: Sequence[int], cost: st
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         axes = figure.add_subplot()
-        names = [cell["name"] if len(shown) <= NAMED else str(number) for *_, cell, number in shown]
+        names = [str(number) if numbered(cells) else cell["name"] for *_, cell, number in shown]
         _frame(axes, label)
         dodge = _limits(axes, shown, LETTER * max(map(len, names)))
         figure.draw_without_rendering()  # settles where everything is
@@ -58,6 +58,11 @@ def pareto_svg(cells: Sequence[dict[str, Any]], numbers: Sequence[int], cost: st
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return _themed(stream.getvalue())
+
+
+def numbered(cells: Sequence[dict[str, Any]]) -> bool:
+    """Whether there are too many names, or too long ones, to be written beside the points."""
+    return len(cells) > MOST or max(len(cell["name"]) for cell in cells) > LONGEST
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -1,11 +1,12 @@
 """What a reader must know before believing the numbers: said above them, in every format."""
 
+import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from segdistill.report.bootstrap import LEAST_PAIRS
 
-MOST = 6  # names in one remark
+MOST, LONGEST = 6, 160  # names, and letters of a message, in one remark
 
 
 def remarks(document: dict[str, Any]) -> list[str]:
@@ -24,14 +25,13 @@ def remarks(document: dict[str, Any]) -> list[str]:
 def _unfinished(document: dict[str, Any]) -> Iterator[str]:
     if not document["runs"]:
         yield f"no job of {document['folder']} has finished"
-    jobs, missing = document["unfinished"], [job for job in document["unfinished"] if job["state"] == "missing"]
-    if missing:
-        yield f"without a result, never begun: {_some(job['name'] for job in missing)}"
-    for job in [job for job in jobs if job["state"] != "missing"][:MOST]:
-        yield f"without a result: {job['name']}: {job['state']}" + (f": {job['message']}" if job["message"] else "")
-    begun = len(jobs) - len(missing)
-    if begun > MOST:
-        yield f"without a result: {begun - MOST} more jobs that are running, failed or interrupted"
+    alike: dict[tuple[str, str], list[str]] = {}
+    for job in document["unfinished"]:
+        alike.setdefault((job["state"], job["message"]), []).append(job["name"])
+    for (state, message), names in alike.items():
+        number = "1 job" if len(names) == 1 else f"{len(names)} jobs"
+        why = f" ({textwrap.shorten(message, LONGEST, placeholder=' ...')})" if message else ""
+        yield f"{number} without a result, {state}{why}: {_some(names, '; ')}"
 
 
 def _left_out(cells: list[dict[str, Any]]) -> Iterator[str]:
@@ -96,6 +96,6 @@ def _teachers(cells: list[dict[str, Any]]) -> Iterator[str]:
         yield f"the teacher {name} ({100 * score:.1f} %) is weaker than the student it taught: {_some(students)}"
 
 
-def _some(names: Iterable[str]) -> str:
+def _some(names: Iterable[str], between: str = ", ") -> str:
     told = list(names)
-    return ", ".join(told[:MOST]) + (f" and {len(told) - MOST} more" if len(told) > MOST else "")
+    return between.join(told[:MOST]) + (f" and {len(told) - MOST} more" if len(told) > MOST else "")
