@@ -57,7 +57,7 @@ def teacher_job(cfg: DictConfig) -> DictConfig:
     job.trainer = {**job.trainer, "devices": 1, "max_epochs": recipe.epochs}
     for key in ("strategy", "sync_batchnorm", "num_nodes"):
         job.trainer.pop(key, None)
-    job.callbacks.early_stopping = None
+    job.callbacks.early_stopping = job.callbacks.hopeless = None
     return job
 
 

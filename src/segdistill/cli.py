@@ -68,6 +68,7 @@ def _hydra_train(arguments: list[str]) -> int:
     from segdistill.outcome import guarded
     from segdistill.report.sweep import SweepTable
     from segdistill.sweep.job import run_config
+    from segdistill.sweep.launch import let_go
 
     codes: list[int] = []
     SweepTable.exit_code = 0
@@ -97,6 +98,7 @@ def _hydra_train(arguments: list[str]) -> int:
         codes.append(guarded(launch))
     finally:
         sys.argv = argv
+        let_go()
     return max([*codes, SweepTable.exit_code], key=(0, 2, 1, 130).index, default=0)
 
 

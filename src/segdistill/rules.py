@@ -46,6 +46,18 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "engine.score": (lambda v: v in ("last", "best"), "last or best"),
     "callbacks.checkpoint.every_n_steps": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
     "callbacks.samples.count": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
+    "callbacks.hopeless": (
+        lambda v: (
+            v is None
+            or (
+                _only(v, "finished", "warmup")
+                and isinstance(v.get("finished", 1), int)
+                and v.get("finished", 1) >= 1
+                and 0 <= v.get("warmup", 0) < 1
+            )
+        ),
+        "null, or {finished: 5, warmup: 0.2} or a part of it: a number of runs of at least 1, a share in [0, 1)",
+    ),
     "teacher.refuse_below": (lambda v: v >= 0, "at least 0"),
     "teacher.cache": (lambda v: v in ("none", "full_view", "replay"), "none, full_view or replay"),
     "teacher.store.as": (

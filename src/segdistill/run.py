@@ -74,6 +74,7 @@ def run(cfg: DictConfig, path: Path, *, group: str | None = None) -> dict[str, A
         facts = {
             "teacher": teacher,
             "timing": timing(training) | switches,
+            "stopped": training.stopped.told,
             "skipped_images": sorted(training.history.failed),
         }
         return conclude(cfg, folder, module, sets, facts)

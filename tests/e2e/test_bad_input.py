@@ -248,6 +248,8 @@ def test_all_mistakes_in_terms_come_in_one_message():
         ("kd.terms.cwd.student=[]", "kd.terms.cwd.student=[]: must be a tap, or a list of taps"),
         ("kd.terms.cwd.student=[logits,logits]", "2 student tap(s) ['logits', 'logits'] and 1 teacher tap(s)"),
         ("data.held_out={share: 0.2, gap: 1.5}", "must be null, or {share: 0.2, block: 15, gap: 3} or a part of it"),
+        ("callbacks.hopeless={finished: 0}", "null, or {finished: 5, warmup: 0.2} or a part of it"),
+        ("callbacks.hopeless={patience: 3}", "a number of runs of at least 1, a share in [0, 1)"),
         ("data.held_out=[]", "must be null, or {share: 0.2, block: 15, gap: 3} or a part of it"),
         ("data.held_out={share: 0.9}", "the share is above 0 and at most 0.5"),
         ("teacher.class_map=3", "teacher.class_map=3: give for each class of the dataset"),

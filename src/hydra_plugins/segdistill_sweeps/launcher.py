@@ -27,14 +27,12 @@ class SweepLauncher(Launcher):
         self.sweep: Any = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Remember the sweep's own config; each job is composed from it and the job's overrides."""
-        self.hydra_context, self.config = hydra_context, config
+        """Take the sweep's folder; each job is composed from ``config`` and its overrides."""
+        from segdistill.sweep.launch import Launch
+
+        self.sweep = Launch(hydra_context, config, resume=self.resume)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run these jobs, all but the finished ones; a search calls this again and again."""
-        from segdistill.sweep.launch import Launch
-
-        if self.sweep is None:
-            self.sweep = Launch(self.hydra_context, self.config, resume=self.resume)
         returns: Sequence[JobReturn] = self.sweep.launch(job_overrides, axes=self.axes, expected=self.expected)
         return returns

@@ -33,7 +33,7 @@ def conclude(
         folder: the run folder.
         module: the trained module, after ``trainer.test`` on val and, if there is one, test.
         sets: datasets by split.
-        facts: ``teacher``, ``timing`` and ``skipped_images``.
+        facts: ``teacher``, ``timing``, ``stopped`` (None, or the step and the reason) and ``skipped_images``.
     """
     classes = list(cfg.dataset.classes)
     splits: list[str] = [split for split in ("val", "test") if split in sets]

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +42,10 @@ class Launch:
     Args:
         context: Hydra's; it composes the jobs' configs.
         config: the sweep's own config.
-        resume: go on with what the folder holds; otherwise a folder that holds a sweep is refused.
+        resume: go on with what the folder holds.
+
+    Raises:
+        UserError: the folder is being swept, or holds a sweep and this is not to go on with it.
     """
 
     def __init__(self, context: HydraContext, config: DictConfig, *, resume: bool) -> None:
@@ -50,6 +53,13 @@ class Launch:
         self.folder = SweepFolder(config.hydra.sweep.dir)
         self.cluster = str(config.cluster._target_).rpartition(".")[2]
         self.plan: Plan | None = None
+        if not config.dry_run:
+            _session.enter_context(held(self.folder))
+        if not resume and self.folder.plan_file.exists():
+            raise UserError(
+                f"{self.folder.path} holds a sweep already; go on with it: segdistill sweep resume {self.folder.path}, "
+                "or choose another hydra.sweep.dir"
+            )
 
     def launch(
         self, overrides: Sequence[Sequence[str]], *, axes: Sequence[str], expected: int | None
@@ -57,15 +67,10 @@ class Launch:
         """Run the jobs that are left of these.
 
         Raises:
-            UserError: a config is wrong, the folder holds another sweep, or it is being swept.
+            UserError: a config is wrong.
             DryRun: the config says so.
         """
         first = self.plan is None
-        if first and not self.resume and self.folder.plan_file.exists():
-            raise UserError(
-                f"{self.folder.path} holds a sweep already; go on with it: segdistill sweep resume {self.folder.path}, "
-                "or choose another hydra.sweep.dir"
-            )
         before = self.folder.read().jobs if self.folder.plan_file.exists() else ()
         jobs, configs = self._planned(overrides, axes, before)
         check_jobs(jobs, configs, here=self.cluster not in ELSEWHERE)
@@ -82,9 +87,8 @@ class Launch:
                 log.info(line)
         if self.config.dry_run:
             raise DryRun
-        with self._held(), interruptible():
-            self.folder.cancelled.unlink(missing_ok=True)
-            self.plan = self._write(jobs, before, axes, total)
+        self.plan = self._write(jobs, before, axes, total)
+        with interruptible():
             self._run(engine, left)
         return [self._returned(job) for job in jobs]
 
@@ -149,20 +153,34 @@ class Launch:
         told.status = JobStatus.COMPLETED
         return told
 
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        """Nobody else launches into the folder meanwhile; the system frees the lock if this process dies."""
-        self.folder.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.folder.lock_file).acquire(timeout=0):
-                write_json(self.folder.launcher_file, {"pid": os.getpid(), "host": socket.gethostname()})
-                yield
-                self.folder.launcher_file.unlink(missing_ok=True)
-        except Timeout:
-            raise UserError(
-                f"{self.folder.path} is being swept by {launcher(self.folder)}; wait for it, or stop it: "
-                f"segdistill sweep cancel {self.folder.path}"
-            ) from None
+
+_session = ExitStack()
+
+
+def let_go() -> None:
+    """Free the folder that this process launches into; at the end of the command, however it ends."""
+    _session.close()
+
+
+@contextmanager
+def held(folder: SweepFolder) -> Iterator[None]:
+    """Nobody else launches into the folder meanwhile; the system frees the lock if this process dies."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.lock_file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"{folder.path} is being swept by {launcher(folder)}; wait for it, or stop it: "
+            f"segdistill sweep cancel {folder.path}"
+        ) from None
+    try:
+        folder.cancelled.unlink(missing_ok=True)
+        write_json(folder.launcher_file, {"pid": os.getpid(), "host": socket.gethostname()})
+        yield
+    finally:
+        folder.launcher_file.unlink(missing_ok=True)
+        lock.release()
 
 
 def typed(config: DictConfig) -> tuple[str, ...]:

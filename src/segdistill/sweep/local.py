@@ -121,7 +121,7 @@ def ended(process: BaseProcess, folder: RunFolder, *, of: int, left: int) -> Non
             folder.status("interrupted", code=130, message="asked to stop before it trained")
         elif status["state"] == "running":
             name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            why = " (the system may have run out of memory)" if code == -signal.SIGKILL else ""
+            why = " (memory ran out, or another process of the same run failed)" if code == -signal.SIGKILL else ""
             folder.status("failed", code=1, message=f"the process was ended by {name}{why}; see {folder.output}")
     state = read_json(folder.state) if folder.state.exists() else {"state": "failed", "message": ""}
     message = (state["message"] or "").strip().splitlines()

@@ -1,5 +1,6 @@
 """A job's own process on this machine. Imported once, in the process that all jobs are forked from."""
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from segdistill.train_alone import main
 
 def work(config: str, folder: str, cores: Sequence[int], gpus: Sequence[str] | None, group: str) -> None:
     """Run the config in its folder, on these cores and GPUs only; what it prints goes to ``output.log``."""
+    multiprocessing.set_start_method(None, force=True)  # as anywhere else, for the loaders
     os.setsid()  # Ctrl-C is for the launcher, which asks its jobs to stop
     with (Path(folder) / "output.log").open("ab") as output:
         for number in (1, 2):
