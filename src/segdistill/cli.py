@@ -14,6 +14,7 @@ USAGE = """usage: segdistill VERB [overrides]
   data check   scan a dataset before training on it: segdistill data check dataset=camvid dataset.root=DIR
   cache        a teacher's stored outputs: cache build (what such a run reads), info, verify, clear key=KEY
   sweep        a sweep's folder: sweep status DIR, watch DIR, resume DIR, cancel DIR
+  report       a sweep's table with paired differences, and report/index.html: segdistill report DIR output=markdown
   benchmark    what a step, a batch of data, a loss or inference costs: segdistill benchmark what=step size=[352,480]
 
 Overrides are Hydra's: group=option key=value. output=json prints one JSON document on stdout.
@@ -39,6 +40,8 @@ def main() -> None:
         sys.exit(sweep(rest[0], rest[1:]))
     if verb == "benchmark":
         sys.exit(benchmark(rest))
+    if verb == "report":
+        sys.exit(report(rest))
     print(f"error: {' '.join(arguments[:2])!r} is no verb\n\n{USAGE}", end="", file=sys.stderr)
     sys.exit(2)
 
@@ -259,3 +262,10 @@ def benchmark(arguments: Sequence[str]) -> int:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("benchmark", overrides=list(arguments))
     return guarded(lambda: command.benchmark(cfg, Console(width=None if sys.stdout.isatty() else 180)))
+
+
+def report(arguments: Sequence[str]) -> int:
+    """``segdistill report DIR``: the summary of a sweep."""
+    from segdistill.report.command import report as show
+
+    return show(arguments)

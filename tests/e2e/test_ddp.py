@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.e2e.conftest import TINY, complete, train
+from tests.e2e.conftest import TINY, complete, jobs_in, train
 
 DDP = [
     "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "epochs=2", "trainer.check_val_every_n_epoch=1",
@@ -62,7 +62,7 @@ def test_jobs_of_a_sweep_one_after_the_other_and_the_same_seed_gives_the_same_st
         "dataset.source.num_images={train: 8, val: 5, test: 3}", "hydra.sweep.dir=sweep",
     )  # fmt: skip
     assert ended.code == 0, ended.err
-    folders = sorted(path for path in Path("sweep").iterdir() if path.is_dir())
+    folders = jobs_in("sweep")
     assert len(folders) == 4
     for folder in folders:
         assert complete(folder) == []
@@ -89,6 +89,6 @@ def test_a_bad_loss_in_one_of_two_processes_ends_both_and_no_later_job(untrained
     ended = train("-m", *TINY, *DDP, "seed=0,1", "kd=none", "hydra.sweep.dir=sweep")
     assert ended.code == 2
     assert "not finite: task" in ended.err
-    bad, good = sorted(path for path in Path("sweep").iterdir() if path.is_dir())
+    bad, good = jobs_in("sweep")
     assert json.loads((bad / "status.json").read_text())["state"] == "failed"
     assert complete(good) == []
