@@ -67,11 +67,12 @@ def _hydra_train(arguments: list[str]) -> int:
     SweepTable.exit_code = 0
 
     def job(cfg: DictConfig) -> float | None:
+        from segdistill.engine.loggers import Place
         from segdistill.run import run_to_status
 
         settings = HydraConfig.get()
         sweep = Path(settings.sweep.dir).name if settings.mode is RunMode.MULTIRUN else None
-        code, metrics = run_to_status(cfg, Path(settings.runtime.output_dir), group=sweep)
+        code, metrics = run_to_status(cfg, Path(settings.runtime.output_dir), place=Place(sweep))
         codes.append(code)
         if metrics is not None and settings.mode is RunMode.RUN:
             _show(cfg.output, metrics, Path(settings.runtime.output_dir))

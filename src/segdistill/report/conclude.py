@@ -62,7 +62,6 @@ def conclude(
         _write_bundle(cfg, folder, network)
         write_per_image(folder, found[splits[-1]], sets[splits[-1]])
         write_json(folder.metrics, metrics)
-        folder.status("done", code=0)
     return metrics
 
 
