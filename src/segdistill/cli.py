@@ -13,6 +13,7 @@ USAGE = """usage: segdistill VERB [overrides]
   models       every student and teacher: segdistill models kind=student sort=gmacs size=[360,480] output=markdown
   data check   scan a dataset before training on it: segdistill data check dataset=camvid dataset.root=DIR
   cache        a teacher's stored outputs: cache build (what such a run reads), info, verify, clear key=KEY
+  sweep        what a sweep does: sweep status DIR, sweep watch DIR
   benchmark    what a step, a batch of data, a loss or inference costs: segdistill benchmark what=step size=[352,480]
 
 Overrides are Hydra's: group=option key=value. output=json prints one JSON document on stdout.
@@ -34,6 +35,8 @@ def main() -> None:
         sys.exit(data_check(rest[1:]))
     if verb == "cache" and rest[:1] and rest[0] in ("build", "info", "verify", "clear"):
         sys.exit(cache(rest[0], rest[1:]))
+    if verb == "sweep" and rest[:1] and rest[0] in ("status", "watch"):
+        sys.exit(sweep(rest[0], rest[1:]))
     if verb == "benchmark":
         sys.exit(benchmark(rest))
     print(f"error: {' '.join(arguments[:2])!r} is no verb\n\n{USAGE}", end="", file=sys.stderr)
@@ -219,6 +222,14 @@ def cache(verb: str, arguments: Sequence[str]) -> int:
         code = cache_verbs.main(verb, cfg, keys[0] if keys else None)
 
     return guarded(act) or code
+
+
+def sweep(verb: str, arguments: Sequence[str]) -> int:
+    """``segdistill sweep status|watch DIR``; light: neither torch nor Hydra is imported."""
+    from segdistill.sweep import commands
+
+    verbs = {"status": commands.status, "watch": commands.watch}
+    return verbs[verb](arguments)
 
 
 def benchmark(arguments: Sequence[str]) -> int:
