@@ -36,7 +36,7 @@ def main() -> None:
         sys.exit(data_check(rest[1:]))
     if verb == "cache" and rest[:1] and rest[0] in ("build", "info", "verify", "clear"):
         sys.exit(cache(rest[0], rest[1:]))
-    if verb == "sweep" and rest[:1] and rest[0] in ("status", "watch", "resume", "cancel") and rest[1:]:
+    if verb == "sweep" and rest[:1] and rest[0] in ("status", "watch", "resume", "cancel"):
         sys.exit(sweep(rest[0], rest[1:]))
     if verb == "benchmark":
         sys.exit(benchmark(rest))
@@ -152,23 +152,6 @@ def _resume(folder: str, arguments: Sequence[str]) -> int:
     return code
 
 
-def sweep(verb: str, arguments: Sequence[str]) -> int:
-    """``segdistill sweep resume|cancel DIR``."""
-    from segdistill.outcome import guarded
-    from segdistill.sweep import control
-    from segdistill.sweep.folder import SweepFolder
-
-    command: list[str] = []
-
-    def act() -> None:
-        if verb == "resume":
-            command.extend(control.resume(arguments))
-        else:
-            print(*control.cancel(SweepFolder(arguments[0])), sep="\n")
-
-    return guarded(act) or (_hydra_train(command) if command else 0)
-
-
 def models(arguments: Sequence[str]) -> int:
     """``segdistill models``: the table of students and teachers."""
     if _told(arguments, "models"):
@@ -246,6 +229,17 @@ def cache(verb: str, arguments: Sequence[str]) -> int:
         code = cache_verbs.main(verb, cfg, keys[0] if keys else None)
 
     return guarded(act) or code
+
+
+def sweep(verb: str, arguments: Sequence[str]) -> int:
+    """``segdistill sweep status|watch|cancel|resume DIR``; all but the last import neither torch nor Hydra."""
+    from segdistill.sweep import commands
+
+    if verb != "resume":
+        verbs = {"status": commands.status, "watch": commands.watch, "cancel": commands.cancel}
+        return verbs[verb](arguments)
+    command: list[str] = []
+    return commands.resume(arguments, command) or _hydra_train(command)
 
 
 def benchmark(arguments: Sequence[str]) -> int:

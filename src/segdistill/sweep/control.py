@@ -93,10 +93,13 @@ def _busy(run: RunFolder) -> bool:
         return True
 
 
-def resume(arguments: Sequence[str]) -> list[str]:
-    """``segdistill sweep resume DIR``: the arguments to launch it again with, in the folder where it began."""
-    folder = SweepFolder(Path(arguments[0]))
-    command = resume_command(folder, arguments[1:])
+def resume(folder: SweepFolder, changes: Sequence[str]) -> list[str]:
+    """The arguments to launch the sweep again with; goes to where it began, since paths may be relative.
+
+    Raises:
+        UserError: as ``resume_command``; or the place is gone.
+    """
+    command = resume_command(folder, changes)
     plan = folder.read()
     tell_failed(folder, plan)
     if not Path(plan.cwd).is_dir():
