@@ -14,7 +14,7 @@ from segdistill.engine.run_folder import RunFolder, read_json
 from segdistill.errors import UserError
 from segdistill.sweep.folder import Plan, SweepFolder, distinct
 
-MAY_CHANGE = ("cluster", "hydra.sweeper.n_trials", "hydra.sweeper.n_jobs", "dry_run", "output")  # when going on
+MAY_CHANGE = ("cluster", "search.n_trials", "search.n_jobs", "dry_run", "output")  # when going on
 
 
 def resume_command(folder: SweepFolder, changes: Sequence[str]) -> list[str]:

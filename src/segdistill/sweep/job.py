@@ -12,7 +12,7 @@ from segdistill.sweep.folder import SweepFolder
 log = logging.getLogger(__name__)
 
 # What belongs to the command or to the sweep, not to the run.
-NOT_OF_THE_RUN = ("hydra", "cluster", "grids", "dry_run")
+NOT_OF_THE_RUN = ("hydra", "cluster", "grids", "search", "dry_run")
 
 
 def run_config(cfg: DictConfig) -> DictConfig:
