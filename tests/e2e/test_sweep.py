@@ -115,6 +115,25 @@ def test_resume_says_what_it_cannot_do():
     assert "has schema 7, this version reads 1" in ended.err
 
 
+def test_cancel_stops_what_runs_and_lets_nothing_begin(tmp_path):
+    typed = [*LOCAL, "kd=none", "seed=0,1,2", "epochs=200", "callbacks.samples.count=0"]
+    process = start("-m", *typed, cwd=tmp_path)
+    until = time.monotonic() + 90
+    while not list(tmp_path.glob("sweep/*/checkpoints/last.ckpt")):
+        assert process.poll() is None, finish(process).out
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    ended = command(lambda: sys.exit(cli.sweep("cancel", ["sweep"])))
+    assert ended.code == 0
+    assert "no further job begins" in ended.out
+    assert finish(process).code == 130
+    assert "done" not in states().values()
+    assert "interrupted" in states().values()
+    assert len(states()) == 2  # two side by side; the third has not begun
+    ended = command(lambda: sys.exit(cli.sweep("status", ["sweep"])))
+    assert "cancelled" in ended.out
+
+
 def kill_and_resume(tmp_path: Path, kills: int, jobs: int) -> None:
     """SIGKILL the launching process again and again; every job must have run exactly once in the end."""
     rng = random.Random()

@@ -64,6 +64,8 @@ def cancel(folder: SweepFolder) -> list[str]:
         UserError: the folder is no sweep.
     """
     plan = folder.read()
+    if all(folder.run(job).metrics.exists() for job in plan.jobs) and len(plan.jobs) >= plan.expected:
+        return ["all of its jobs are done"]
     folder.cancelled.touch()
     told = ["no further job begins"]
     if plan.cluster == "slurm":
