@@ -67,6 +67,7 @@ def _hydra_train(arguments: list[str]) -> int:
     SweepTable.exit_code = 0
 
     def job(cfg: DictConfig) -> float | None:
+        import segdistill.threads  # noqa: F401 (before torch, also where a launcher runs this in another process)
         from segdistill.run import run_to_status
 
         settings = HydraConfig.get()
@@ -75,7 +76,7 @@ def _hydra_train(arguments: list[str]) -> int:
         codes.append(code)
         if metrics is not None and settings.mode is RunMode.RUN:
             _show(cfg.output, metrics, Path(settings.runtime.output_dir))
-        if code == 130 and sweep:
+        if code == 130 and sweep and "SUBMITIT_EXECUTOR" not in os.environ:  # else the sweep is in another process
             raise KeyboardInterrupt  # Ctrl-C ends the sweep, not only this job
         return metrics["val"]["miou"] if metrics else None
 

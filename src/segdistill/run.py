@@ -29,6 +29,7 @@ from segdistill.models.network import SegModel
 from segdistill.outcome import STATES, explain
 from segdistill.quiet import quieten
 from segdistill.report.conclude import conclude
+from segdistill.slurm_job import hand_on, several_tasks
 from segdistill.teacher_cache import TeacherCache, teacher_cache
 from segdistill.teacher_source import build_teacher
 from segdistill.trainer import build_training, timing, uses_gpu
@@ -173,18 +174,27 @@ def open_folder(folder: RunFolder, cfg: DictConfig) -> Path | None:
 
 
 def run_to_status(cfg: DictConfig, path: Path, *, group: str | None = None) -> tuple[int, dict[str, Any] | None]:
-    """``run``, with its end in ``status.json`` and on stderr; returns the exit code and the metrics."""
+    """``run``, with its end in ``status.json`` and on stderr; returns the exit code and the metrics.
+
+    Raises:
+        SystemExit: in a cluster's job that has been requeued, and in one of several tasks that has failed: Slurm then
+            ends the others, which would wait for it.
+    """
     try:
         return 0, run(cfg, path, group=group)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         code, message = explain(error)
         print(f"error: {message}" if code == 2 else message, file=sys.stderr)
-        folder = RunFolder(path, writes=is_first_rank())
+        failed_task = several_tasks() and code != 130
+        folder = RunFolder(path, writes=is_first_rank() or failed_task)
         if folder.writes and not folder.metrics.exists():
             with contextlib.suppress(OSError):  # the disk may be what is wrong
                 folder.status(STATES[code], code=code, message=message)
             if folder.last.exists():
                 print(f"go on with: python train.py resume={path}", file=sys.stderr)
+        hand_on(error)
+        if failed_task:
+            sys.exit(code)
         return code, None
 
 
