@@ -49,6 +49,8 @@ def run(cfg: DictConfig, path: Path, *, group: str | None = None) -> dict[str, A
         UserError: anything the user can mend; found before training wherever it can be.
     """
     quieten()
+    if not is_first_rank():
+        logging.getLogger().setLevel(logging.ERROR)  # the rest would be told twice
     folder = RunFolder(path, writes=is_first_rank())
     check_config(cfg)
     resume_from = open_folder(folder, cfg)

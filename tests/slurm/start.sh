@@ -18,6 +18,7 @@ PORTS
 )
 sed -e "s#@HOST@#$(hostname -s)#g;s#@DIR@#$folder#g" \
   -e "s#@CONTROLLER_PORT@#$controller#g;s#@NODE_PORT@#$node#g" "$here/slurm.conf" > "$folder/slurm.conf"
+echo "Name=slot Count=1" > "$folder/gres.conf"
 export SLURM_CONF=$folder/slurm.conf
 slurmctld -c -f "$SLURM_CONF"
 slurmd -f "$SLURM_CONF"

@@ -1,11 +1,21 @@
 """Loggers with the defaults that a run wants: its own folder, its sweep as group, offline unless there is a key."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from segdistill.errors import UserError
+
+
+class Wandb(WandbLogger):
+    """Outlived by the run where it must be: a cluster that warns a job by SIGTERM ends W&B's service by that."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log them if there is anybody to log to."""
+        with contextlib.suppress(ConnectionError):
+            super().log_metrics(metrics, step)
 
 
 def wandb_logger(
@@ -24,7 +34,7 @@ def wandb_logger(
         offline = not os.environ.get("WANDB_API_KEY")
     mode = os.environ.get("WANDB_MODE")
     os.environ.setdefault("WANDB_SILENT", "true")  # its summary would repeat ours on the terminal
-    return WandbLogger(
+    return Wandb(
         project=project,
         save_dir=folder,
         name=name,
@@ -49,4 +59,5 @@ def finish(loggers: Sequence[Logger]) -> None:
     if any(isinstance(logger, WandbLogger) for logger in loggers):
         import wandb
 
-        wandb.finish()
+        with contextlib.suppress(ConnectionError):  # see above
+            wandb.finish()

@@ -1,0 +1,28 @@
+"""hydra-submitit-launcher, waiting for all jobs whatever becomes of one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher  # type: ignore[import-untyped]
+from submitit.core.utils import UncompletedJobError
+
+from segdistill.sweep import engines_slurm
+from segdistill.sweep.folder import SweepFolder
+
+
+class SubmititLauncher(SlurmLauncher):  # type: ignore[misc]
+    """What the jobs return is not to be relied upon: one that is cancelled returns nothing. Their folders tell."""
+
+    def __init__(self, *, sweep: SweepFolder, **params: Any) -> None:
+        super().__init__(**params)
+        self.sweep = sweep
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Submit them all, and come back when none is left."""
+        try:
+            returned: Sequence[JobReturn] = super().launch(job_overrides, initial_job_idx)
+        except UncompletedJobError:  # at the first job that is cancelled or fails
+            engines_slurm.wait(self.sweep)
+            return []
+        return returned

@@ -1,0 +1,141 @@
+"""Runs of the program as jobs of a real Slurm; `make slurm-test` starts one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import REPO, TINY, finish
+
+EPOCHS = 3
+RUN = [
+    *TINY,
+    "trainer=cpu",
+    f"epochs={EPOCHS}",
+    "trainer.check_val_every_n_epoch=1",
+    "engine.ema_decay=0.9",
+    "optimizer._target_=tests.slurm.slowed.AdamW",
+    "callbacks.checkpoint.every_n_steps=1",
+]
+STEPS = 4 * EPOCHS
+
+
+class Sweep:
+    """``python train.py -m`` with its jobs in a queue of Slurm.
+
+    A job that finds no file like ``slow_until`` (its own checkpoint) waits ``slowed`` seconds in every step.
+    """
+
+    def __init__(
+        self, folder: Path, *overrides: str, slowed: float = 3, slow_until: str = "", tasks: int = 1, minutes: int = 9,
+        **more: str,
+    ) -> None:  # fmt: skip
+        self.folder, self.name = folder, folder.name
+        there = slow_until or f"{self.run}/checkpoints/last.ckpt"
+        launcher = {
+            "name": self.name,
+            "partition": "low",
+            "cpus_per_task": 1,
+            "tasks_per_node": tasks,
+            "timeout_min": minutes,
+            **more,
+            "signal_delay_s": 10,
+            "max_num_timeout": 100,
+            "stderr_to_stdout": True,
+            "setup": f"['compgen -G {there} || export SLOWED={slowed}','export SLURM_KILL_BAD_EXIT=1']",
+        }
+        self.process = subprocess.Popen(
+            [
+                sys.executable, str(REPO / "train.py"), "-m", *overrides, f"hydra.sweep.dir={folder}",
+                "hydra.sweep.subdir=job${hydra.job.num}", "hydra/launcher=submitit_slurm",
+                *(f"hydra.launcher.{key}={value}" for key, value in launcher.items()),
+            ],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+
+    @property
+    def run(self) -> Path:
+        """The run folder of the first job."""
+        return self.folder / "job0"
+
+    def state(self) -> str:
+        """Of the job as the run folder has it."""
+        path = self.run / "status.json"
+        return json.loads(path.read_text())["state"] if path.exists() else ""
+
+    def log(self) -> str:
+        """What the first task of the job has written, in all its lives."""
+        return "".join(path.read_text() for path in sorted(self.folder.glob(".submitit/*/*_0_log.out")))
+
+    def job(self) -> str:
+        """Number and state in the queue, or nothing."""
+        return slurm("squeue", "-h", "-n", self.name, "-o", "%A %T")
+
+    def until(self, what: str, seen: Callable[[], object], seconds: float = 200) -> None:
+        """Wait for it."""
+        end = time.monotonic() + seconds
+        while not seen():
+            assert time.monotonic() < end, f"no {what} within {seconds} s; {self.job()}\n{self.log()}"
+            time.sleep(0.2)
+
+    def trains(self) -> None:
+        """Wait for the first checkpoint."""
+        self.until("checkpoint", (self.run / "checkpoints" / "last.ckpt").exists)
+
+    def number(self) -> str:
+        """Number of the job."""
+        return self.job().split()[0]
+
+    def finish(self) -> None:
+        """Wait for the command to end well."""
+        ended = finish(self.process, 200)
+        assert ended.code == 0, ended.err + self.log()
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        subprocess.run(["scancel", "-n", self.name])
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+
+
+def slurm(*command: str) -> str:
+    """Answer of one of Slurm's commands."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """Every test starts in a folder of its own; a job imports what the tests do."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPO / "src"), str(REPO)]))
+    for name in ("OMP_NUM_THREADS", "WANDB_API_KEY"):  # a job has as many threads as it asks for
+        monkeypatch.delenv(name, raising=False)
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def submit(tmp_path):
+    """Starts sweeps, and ends them."""
+    assert "SLURM_CONF" in os.environ, "no Slurm: make slurm-test starts one"
+    started = []
+
+    def start(*overrides: str, **options) -> Sweep:
+        name = f"sweep-{os.getpid()}-{tmp_path.name[:40]}-{len(started)}"
+        started.append(Sweep(tmp_path / name, *overrides, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
