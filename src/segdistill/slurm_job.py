@@ -10,8 +10,8 @@ from segdistill.engine.callbacks.interrupt import Interrupted
 
 
 def several_tasks() -> bool:
-    """Whether Slurm has started the other ranks of this run."""
-    return int(os.environ.get("SLURM_NTASKS", 1)) > 1
+    """Whether Slurm has started the other ranks of this run; not all jobs with several tasks have (``salloc``)."""
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1
 
 
 def hand_on(error: BaseException) -> None:

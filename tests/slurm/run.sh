@@ -11,8 +11,8 @@ if [ "$(id -u)" != 0 ]; then
   sudo -n true 2> /dev/null || { echo "the tests on Slurm need root, or sudo without a password" >&2; exit 1; }
   as_root=sudo
 fi
-if ! command -v slurmctld slurmd munged sbatch > /dev/null; then
-  command -v apt-get > /dev/null || { echo "the tests on Slurm need slurm-wlm and munge, or apt-get to install them" >&2; exit 1; }
+if ! { command -v slurmctld && command -v slurmd && command -v munged; } > /dev/null; then
+  command -v apt-get > /dev/null || { echo "the tests on Slurm need apt-get, or slurm-wlm and munge" >&2; exit 1; }
   $as_root apt-get update -q
   $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends slurm-wlm munge
 fi
