@@ -80,8 +80,11 @@ class Sweep:
     def until(self, what: str, seen: Callable[[], object], seconds: float = 200) -> None:
         """Wait for it."""
         end = time.monotonic() + seconds
-        while not seen():
-            assert time.monotonic() < end, f"no {what} within {seconds} s; {self.job()}\n{self.log()}"
+        while True:
+            too_late = time.monotonic() > end or self.process.poll() is not None
+            if seen():
+                return
+            assert not too_late, f"no {what} within {seconds} s; {self.job()}\n{self.log()}"
             time.sleep(0.2)
 
     def trains(self) -> None:
