@@ -2,4 +2,5 @@
 
 from segdistill.cli import train
 
-train()
+if __name__ == "__main__":  # a sweep's processes import this file
+    train()

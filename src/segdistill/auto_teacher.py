@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -31,10 +32,14 @@ NO_TRANSFER = {"weights": None, "freeze": "none", "unfreeze": {"by": "never"}, "
 
 def trained_teacher(cfg: DictConfig) -> Path:
     """The run folder of the auto-trained teacher; trains it if nobody has, waits if somebody is at it."""
-    job = teacher_job(cfg)
-    folder = Path(cfg.paths.teachers) / f"{cfg.dataset.name}_{cfg.teacher.name}_{_key(job)}"
+    folder = teacher_folder(cfg)
     done = folder / "metrics.json"
-    return made_once(folder, lambda: folder if done.exists() else None, lambda: _train(job, folder))
+    return made_once(folder, lambda: folder if done.exists() else None, lambda: _train(teacher_job(cfg), folder))
+
+
+def teacher_folder(cfg: DictConfig) -> Path:
+    """Where the auto-trained teacher of a config lies, or will lie."""
+    return Path(cfg.paths.teachers) / f"{cfg.dataset.name}_{cfg.teacher.name}_{_key(teacher_job(cfg))}"
 
 
 def teacher_job(cfg: DictConfig) -> DictConfig:
@@ -57,7 +62,7 @@ def teacher_job(cfg: DictConfig) -> DictConfig:
     job.trainer = {**job.trainer, "devices": 1, "max_epochs": recipe.epochs}
     for key in ("strategy", "sync_batchnorm", "num_nodes"):
         job.trainer.pop(key, None)
-    job.callbacks.early_stopping = None
+    job.callbacks.early_stopping = job.callbacks.hopeless = None
     return job
 
 
@@ -65,8 +70,11 @@ def _key(job: DictConfig) -> str:
     """A hash of what makes a teacher the same teacher."""
     parts = {key: build.plain(job[key]) for key in ("dataset", "student", "loss", "optimizer", "scheduler", "augment")}
     parts |= {"seed": job.seed, "epochs": job.epochs, "batch_size": job.data.batch_size, "ema": job.engine.ema_decay}
-    if job.data.held_out is not None:
-        parts["held_out"] = build.plain(job.data.held_out)
+    blocks, labelled = build.held_out(job), build.labelled(job)
+    if blocks is not None:
+        parts["held_out"] = {**asdict(blocks), "fold": blocks.held}
+    if not labelled.everything:
+        parts["labelled"] = labelled.identity()
     for key in ("epochs", "palette", "root"):  # the run's schedule, colours and where the data lies change nothing
         parts["dataset"].pop(key, None)
     parts["dataset"]["source"].pop("root", None)

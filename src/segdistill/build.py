@@ -15,10 +15,11 @@ from segdistill.data.augment import Augment
 from segdistill.data.decoding import resident
 from segdistill.data.files import SegmentationSet
 from segdistill.data.held_out import HeldOut
+from segdistill.data.labelled import Labelled
 from segdistill.data.loading import Loading, StoredMaps, same_size
 from segdistill.data.on_device import common_size
 from segdistill.data.sampler import rare_class_weights
-from segdistill.data.statistics import ClassStatistics, class_statistics
+from segdistill.data.statistics import ClassStatistics, class_statistics, labels_key
 from segdistill.engine.balance import Balance, balance
 from segdistill.engine.data_module import DataModule
 from segdistill.engine.masks import PixelMask
@@ -29,26 +30,50 @@ from segdistill.errors import UserError
 from segdistill.models.network import SegModel
 
 OmegaConf.register_new_resolver("len", len, replace=True)
-# The name of a sweep's job: overrides may hold paths, and be longer than a folder's name may be.
-OmegaConf.register_new_resolver("folder_name", lambda text: text.replace("/", "_")[:150], replace=True)
 
 
 def datasets(cfg: DictConfig, *, from_files: bool = False) -> dict[str, SegmentationSet]:
     """The splits by name; a set without labelled test images has no ``test``.
 
     They are read from where ``data.residence`` has them, or ``from_files`` whatever that says. With
-    ``data.held_out`` validation is on blocks of the training images, and the dataset's own ``val`` is not read.
+    ``data.held_out`` validation is on blocks of the training images, and the dataset's own ``val`` is not read. Of
+    what is left to train on, ``data.labelled`` chooses.
     """
-    held_out = None if cfg.data.held_out is None else HeldOut(**cfg.data.held_out)
-    splits = [split for split in cfg.dataset.splits if not (held_out and split == "val")]
+    blocks = held_out(cfg)
+    splits = [split for split in cfg.dataset.splits if not (blocks and split == "val")]
     sets: dict[str, SegmentationSet] = {split: instantiate(cfg.dataset.source, split=split) for split in splits}
     if not from_files:
         sets = residing(cfg, sets)
-    if held_out:
-        sets["train"], sets["val"] = held_out.split(sets["train"])
+    known = sets["train"]
+    if blocks:
+        sets["train"], sets["val"] = blocks.split(known)
+    sets["train"] = labelled_images(cfg, sets["train"], known)
     if cfg.data.residence == "device":
         common_size(sets["train"])  # before a teacher is trained
     return sets
+
+
+def held_out(cfg: DictConfig) -> HeldOut | None:
+    """The blocks that are held out for validation, if ``data.held_out`` gives a share of them."""
+    given = cfg.data.held_out
+    return None if not given or given.get("share") is None else HeldOut(**given)
+
+
+def labelled(cfg: DictConfig) -> Labelled:
+    """Which training images are used."""
+    return Labelled(**(cfg.data.labelled or {}))
+
+
+def labelled_images(cfg: DictConfig, train: SegmentationSet, known: SegmentationSet) -> SegmentationSet:
+    """What ``data.labelled`` leaves of ``train``, which is ``known`` without what is held out."""
+    choice = labelled(cfg)
+    if choice.everything:
+        return train
+    if choice.file is not None:
+        return choice.named(train, known)
+    name = f"{choice.fraction}_seed{choice.seed}_{labels_key(train, cfg.num_classes)}.txt"
+    path = Path(cfg.paths.cache) / "splits" / cfg.dataset.name / name
+    return choice.drawn(train, path, lambda: statistics(cfg, train).pixels.numpy())
 
 
 def residing(cfg: DictConfig, sets: dict[str, SegmentationSet]) -> dict[str, SegmentationSet]:

@@ -10,16 +10,26 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from segdistill.data_checks import held_out, labelled, residence
 from segdistill.errors import UserError, mendable
 from segdistill.rules import RULES, TERM_RULES, broken
 from segdistill.term_checks import class_map, losses, stored, taps
 
 
-def check_config(cfg: DictConfig) -> None:
-    """Raise one UserError that lists everything that is wrong with ``cfg``."""
+def check_config(cfg: DictConfig, *, here: bool = True) -> None:
+    """Raise one UserError that lists everything that is wrong with ``cfg``.
+
+    Args:
+        cfg: a run's config.
+        here: whether the run will be on this machine: only then its devices are looked at.
+    """
     errors = [f"{key} must be given: {key}=..." for key in _missing(OmegaConf.to_container(cfg, resolve=False))]
     if not errors:
-        checks = (_ranges, _targets, _classes, class_map, taps, losses, stored, _files, _data, _devices)
+        checks = (
+            *(_ranges, _targets, _classes, class_map, taps, losses, stored, _files),
+            *(held_out, labelled, residence),
+            *([_devices] if here else []),
+        )
         errors = [message.replace("\n", "\n    ") for check in checks for message in check(cfg)]
     if errors:
         count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
@@ -103,11 +113,6 @@ def _files(cfg: DictConfig) -> Iterator[str]:
         yield f"teacher.key_map renames the tensors of a file, but teacher.checkpoint={checkpoint}; give that file"
     if checkpoint not in (None, "auto") and not Path(checkpoint).exists():
         yield f"teacher.checkpoint={checkpoint}: does not exist; give a finished run folder, a weights file, or auto"
-
-
-def _data(cfg: DictConfig) -> Iterator[str]:
-    if cfg.data.residence == "device" and cfg.data.where == "loader":
-        yield "data.where=loader: data.residence=device makes the views on the device; leave data.where at auto"
 
 
 def _devices(cfg: DictConfig) -> Iterator[str]:

@@ -13,6 +13,7 @@ USAGE = """usage: segdistill VERB [overrides]
   models       every student and teacher: segdistill models kind=student sort=gmacs size=[360,480] output=markdown
   data check   scan a dataset before training on it: segdistill data check dataset=camvid dataset.root=DIR
   cache        a teacher's stored outputs: cache build (what such a run reads), info, verify, clear key=KEY
+  sweep        a sweep's folder: sweep status DIR, watch DIR, resume DIR, cancel DIR
   benchmark    what a step, a batch of data, a loss or inference costs: segdistill benchmark what=step size=[352,480]
 
 Overrides are Hydra's: group=option key=value. output=json prints one JSON document on stdout.
@@ -34,6 +35,8 @@ def main() -> None:
         sys.exit(data_check(rest[1:]))
     if verb == "cache" and rest[:1] and rest[0] in ("build", "info", "verify", "clear"):
         sys.exit(cache(rest[0], rest[1:]))
+    if verb == "sweep" and rest[:1] and rest[0] in ("status", "watch", "resume", "cancel") and rest[1:]:
+        sys.exit(sweep(rest[0], rest[1:]))
     if verb == "benchmark":
         sys.exit(benchmark(rest))
     print(f"error: {' '.join(arguments[:2])!r} is no verb\n\n{USAGE}", end="", file=sys.stderr)
@@ -53,7 +56,6 @@ def _hydra_train(arguments: list[str]) -> int:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
-    from hydra.types import RunMode
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
@@ -62,23 +64,24 @@ def _hydra_train(arguments: list[str]) -> int:
     from segdistill.errors import UserError
     from segdistill.outcome import guarded
     from segdistill.report.sweep import SweepTable
+    from segdistill.sweep.job import run_config
+    from segdistill.sweep.launch import let_go
 
     codes: list[int] = []
     SweepTable.exit_code = 0
 
-    def job(cfg: DictConfig) -> float | None:
-        import segdistill.threads  # noqa: F401 (before torch, also where a launcher runs this in another process)
+    def job(cfg: DictConfig) -> None:  # of a single run: a sweep's launcher has its own
+        from segdistill.checks import check_config
         from segdistill.run import run_to_status
 
-        settings = HydraConfig.get()
-        sweep = Path(settings.sweep.dir).name if settings.mode is RunMode.MULTIRUN else None
-        code, metrics = run_to_status(cfg, Path(settings.runtime.output_dir), group=sweep)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        if cfg.dry_run:
+            codes.append(guarded(lambda: check_config(run_config(cfg))))
+            return
+        code, metrics = run_to_status(run_config(cfg), folder)
         codes.append(code)
-        if metrics is not None and settings.mode is RunMode.RUN:
-            _show(cfg.output, metrics, Path(settings.runtime.output_dir))
-        if code == 130 and sweep and "SUBMITIT_EXECUTOR" not in os.environ:  # else the sweep is in another process
-            raise KeyboardInterrupt  # Ctrl-C ends the sweep, not only this job
-        return metrics["val"]["miou"] if metrics else None
+        if metrics is not None:
+            _show(cfg.output, metrics, folder)
 
     def launch() -> None:
         try:
@@ -92,6 +95,7 @@ def _hydra_train(arguments: list[str]) -> int:
         codes.append(guarded(launch))
     finally:
         sys.argv = argv
+        let_go()
     return max([*codes, SweepTable.exit_code], key=(0, 2, 1, 130).index, default=0)
 
 
@@ -140,6 +144,23 @@ def _resume(folder: str, arguments: Sequence[str]) -> int:
         assert isinstance(cfg, DictConfig)
         _show(cfg.output, read_json(Path(folder) / "metrics.json"), Path(folder))
     return code
+
+
+def sweep(verb: str, arguments: Sequence[str]) -> int:
+    """``segdistill sweep resume|cancel DIR``."""
+    from segdistill.outcome import guarded
+    from segdistill.sweep import control
+    from segdistill.sweep.folder import SweepFolder
+
+    command: list[str] = []
+
+    def act() -> None:
+        if verb == "resume":
+            command.extend(control.resume(arguments))
+        else:
+            print(*control.cancel(SweepFolder(arguments[0])), sep="\n")
+
+    return guarded(act) or (_hydra_train(command) if command else 0)
 
 
 def models(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""The one exception for what the user can mend."""
+"""The exception for what the user can mend, and the one for what he only wanted to see."""
 
 
 class UserError(ValueError):
@@ -6,6 +6,10 @@ class UserError(ValueError):
 
     The message names the value, the rule and the fix.
     """
+
+
+class DryRun(Exception):
+    """``dry_run=true``: all was checked and said, nothing was started."""
 
 
 def mendable(error: BaseException) -> UserError | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from segdistill.engine.callbacks.interrupt import Interrupted
-from segdistill.errors import mendable
+from segdistill.errors import DryRun, mendable
 
 log = logging.getLogger(__name__)
 NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR)
@@ -37,6 +37,8 @@ def guarded(action: Callable[[], Any]) -> int:
     """Run ``action``; returns the exit code and shows what the user needs to know on stderr."""
     try:
         action()
+    except DryRun:
+        return 0
     except (Exception, KeyboardInterrupt) as error:
         code, message = explain(error)
         print(("" if code == 1 else "error: " if code == 2 else "") + message, file=sys.stderr)

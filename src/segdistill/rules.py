@@ -23,10 +23,21 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.held_out": (
         lambda v: (
             v is None
-            or (_only(v, "share", "block", "gap") and all(isinstance(v.get(key, 1), int) for key in ("block", "gap")))
+            or (
+                _only(v, "share", "block", "gap", "fold")
+                and all(isinstance(v.get(key, 1), int) for key in ("block", "gap"))
+                and isinstance(v.get("fold"), int | None)
+            )
         ),
-        "null, or {share: 0.2, block: 15, gap: 3} or a part of it",
+        "null, or {share: 0.2, block: 15, gap: 3, fold: null} or a part of it",
     ),
+    "data.labelled": (
+        lambda v: v is None or _only(v, "fraction", "seed", "file"),
+        "null, or {fraction: 0.125, seed: 0} or {file: FILE}",
+    ),
+    "data.labelled.fraction": (lambda v: 0 < v <= 1, "a share of the training images, above 0 and at most 1"),
+    "data.labelled.seed": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
+    "data.labelled.file": (lambda v: v is None or isinstance(v, str), "null or a file with one image name a line"),
     "data.rare_class_temperature": (lambda v: v is None or v > 0, "null or above 0"),
     "augment.crop": (
         lambda v: len(v) == 2 and all(isinstance(x, int) and x >= 32 for x in v),
@@ -46,6 +57,18 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "engine.score": (lambda v: v in ("last", "best"), "last or best"),
     "callbacks.checkpoint.every_n_steps": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
     "callbacks.samples.count": (lambda v: isinstance(v, int) and v >= 0, "a whole number from 0"),
+    "callbacks.hopeless": (
+        lambda v: (
+            v is None
+            or (
+                _only(v, "finished", "warmup")
+                and isinstance(v.get("finished", 1), int)
+                and v.get("finished", 1) >= 1
+                and 0 <= v.get("warmup", 0) < 1
+            )
+        ),
+        "null, or {finished: 5, warmup: 0.2} or a part of it: a number of runs of at least 1, a share in [0, 1)",
+    ),
     "teacher.refuse_below": (lambda v: v >= 0, "at least 0"),
     "teacher.cache": (lambda v: v in ("none", "full_view", "replay"), "none, full_view or replay"),
     "teacher.store.as": (

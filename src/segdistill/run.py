@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from segdistill.engine.data_module import DataModule
 from segdistill.engine.launch import ranks_run_alone
 from segdistill.engine.loggers import finish
 from segdistill.engine.module import DistillModule
-from segdistill.engine.run_folder import RunFolder, write_text
+from segdistill.engine.run_folder import RunFolder, read_json, write_text
 from segdistill.engine.teacher import Teacher
 from segdistill.engine.terms import build_terms
 from segdistill.engine.tuning import Trial, choose, first_batches, tuned
@@ -76,6 +77,7 @@ def run(cfg: DictConfig, path: Path, *, group: str | None = None) -> dict[str, A
         facts = {
             "teacher": teacher,
             "timing": timing(training) | switches,
+            "stopped": training.stopped.told,
             "skipped_images": sorted(training.history.failed),
         }
         return conclude(cfg, folder, module, sets, facts)
@@ -175,29 +177,52 @@ def open_folder(folder: RunFolder, cfg: DictConfig) -> Path | None:
     return None
 
 
-def run_to_status(cfg: DictConfig, path: Path, *, group: str | None = None) -> tuple[int, dict[str, Any] | None]:
+def run_to_status(
+    cfg: DictConfig, path: Path, *, group: str | None = None, again: bool = False
+) -> tuple[int, dict[str, Any] | None]:
     """``run``, with its end in ``status.json`` and on stderr; returns the exit code and the metrics.
+
+    Args:
+        cfg: the composed config.
+        path: the run folder; while another process runs there, this one waits.
+        group: name of the sweep that the run belongs to, for the loggers.
+        again: a finished run is left as it is, and its metrics are returned.
 
     Raises:
         SystemExit: in a cluster's job that has been requeued, and in one of several tasks that has failed: Slurm then
             ends the others, which would wait for it.
     """
+    folder = RunFolder(path, writes=is_first_rank())
     try:
-        return 0, run(cfg, path, group=group)
+        with folder.held() if folder.writes else contextlib.nullcontext():
+            if again and folder.metrics.exists():
+                return 0, read_json(folder.metrics)
+            return _ended(folder, lambda: run(cfg, path, group=group))
+    except (Exception, KeyboardInterrupt) as error:  # the folder cannot be had
+        return _told(error)[0], None
+
+
+def _ended(folder: RunFolder, action: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any] | None]:
+    try:
+        return 0, action()
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        code, message = explain(error)
-        print(f"error: {message}" if code == 2 else message, file=sys.stderr)
+        code, message = _told(error)
         failed_task = several_tasks() and code != 130
-        folder = RunFolder(path, writes=is_first_rank() or failed_task)
-        if folder.writes and not folder.metrics.exists():
+        if (folder.writes or failed_task) and not folder.metrics.exists():
             with contextlib.suppress(OSError):  # the disk may be what is wrong
                 folder.status(STATES[code], code=code, message=message)
             if folder.last.exists():
-                print(f"go on with: python train.py resume={path}", file=sys.stderr)
+                print(f"go on with: python train.py resume={folder.path}", file=sys.stderr)
         hand_on(error)
         if failed_task:
             sys.exit(code)
         return code, None
+
+
+def _told(error: BaseException) -> tuple[int, str]:
+    code, message = explain(error)
+    print(f"error: {message}" if code == 2 else message, file=sys.stderr)
+    return code, message
 
 
 def is_first_rank() -> bool:

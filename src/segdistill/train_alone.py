@@ -1,6 +1,7 @@
 """``python -m segdistill.train_alone CONFIG FOLDER``: one run from a resolved config, in a process of its own.
 
-Auto-trained teachers, the other ranks of a run on several devices, and ``resume=`` come through here.
+Auto-trained teachers, the jobs of a local sweep, the other ranks of a run on several devices, and ``resume=`` come
+through here.
 """
 
 import logging
@@ -13,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from segdistill.run import is_first_rank, run_to_status
 
 
-def main(config: str, folder: str) -> int:
-    """Run it; returns the exit code."""
+def main(config: str, folder: str, *, group: str | None = None) -> int:
+    """Run it, in the sweep ``group`` if that is given; returns the exit code. A finished run is left as it is."""
     first = is_first_rank()
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if first:
@@ -22,7 +23,7 @@ def main(config: str, folder: str) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers)
     cfg = OmegaConf.load(config)
     assert isinstance(cfg, DictConfig)
-    return run_to_status(cfg, Path(folder))[0]
+    return run_to_status(cfg, Path(folder), group=group, again=True)[0]
 
 
 if __name__ == "__main__":

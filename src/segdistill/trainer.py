@@ -18,6 +18,7 @@ from segdistill.engine.callbacks.history import History
 from segdistill.engine.callbacks.interrupt import Interrupt
 from segdistill.engine.callbacks.progress import Progress
 from segdistill.engine.callbacks.samples import Samples
+from segdistill.engine.callbacks.stopping import Hopeless, Stopped
 from segdistill.engine.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Training(NamedTuple):
     trainer: pl.Trainer
     history: History
     samples: Samples
+    stopped: Stopped
 
 
 def build_training(
@@ -40,9 +42,9 @@ def build_training(
     history = History(folder)
     samples = Samples(folder.samples, sets["val"], classes, colours, **cfg.callbacks.samples)
     checkpoint = Checkpoint(folder.last.parent, keep=cfg.engine.score, **cfg.callbacks.checkpoint)
-    callbacks: list[pl.Callback] = [*extra, history, checkpoint, samples, Interrupt()]
-    if cfg.callbacks.early_stopping:
-        callbacks.append(pl.callbacks.EarlyStopping("val/miou", mode="max", **cfg.callbacks.early_stopping))
+    judges = _judges(cfg, folder)
+    stopped = Stopped(*judges)
+    callbacks: list[pl.Callback] = [*extra, history, *judges, stopped, checkpoint, samples, Interrupt()]
     interactive = sys.stderr.isatty()
     if interactive:
         callbacks.append(Progress(refresh_rate=5, console_kwargs={"stderr": True}))
@@ -65,7 +67,18 @@ def build_training(
     )
     for logger in trainer.loggers:
         logger.log_hyperparams(build.plain(cfg))
-    return Training(trainer, history, samples)
+    return Training(trainer, history, samples, stopped)
+
+
+def _judges(cfg: DictConfig, folder: RunFolder) -> list[pl.Callback]:
+    """Those that may end the training early. They decide after a validation, before the epoch's checkpoint."""
+    judges: list[pl.Callback] = []
+    if cfg.callbacks.early_stopping:
+        options = {**cfg.callbacks.early_stopping, "check_on_train_epoch_end": False}
+        judges.append(pl.callbacks.EarlyStopping("val/miou", mode="max", **options))
+    if cfg.callbacks.hopeless is not None:
+        judges.append(Hopeless(folder, **cfg.callbacks.hopeless))
+    return judges
 
 
 def _tags(cfg: DictConfig) -> list[str]:

@@ -1,6 +1,7 @@
 import pytest
 
-from segdistill.data.held_out import HeldOut, Subset
+from segdistill.data.held_out import HeldOut
+from segdistill.data.subset import Subset
 from segdistill.data.synthetic import SyntheticStreets
 from segdistill.errors import UserError
 
@@ -53,3 +54,20 @@ def test_a_subset_reads_the_images_it_names_and_has_a_fingerprint_of_its_own():
     assert subset.mask(1).equal(source.mask(1))
     assert subset.size(0) == source.size(3)
     assert subset.fingerprint() != source.fingerprint() != Subset(source, [1, 3]).fingerprint()
+
+
+def test_the_folds_hold_out_every_image_once_and_the_middle_one_is_the_default():
+    frames = Frames(a=204, b=101, c=62)
+    folds = [HeldOut(fold=fold).split(frames) for fold in range(5)]
+    assert sorted(i for _, held in folds for i in held.indices) == list(range(len(frames)))
+    for train, held in folds:
+        assert not set(train.indices) & set(held.indices)
+    for share, middle in ((0.2, 2), (0.25, 2), (0.5, 1)):
+        default, given = HeldOut(share).split(frames), HeldOut(share, fold=middle).split(frames)
+        assert [part.indices for part in default] == [part.indices for part in given]
+
+
+@pytest.mark.parametrize("fold", [-1, 5])
+def test_a_fold_that_does_not_exist_is_refused_with_those_that_do(fold):
+    with pytest.raises(UserError, match=rf"data\.held_out\.fold={fold}: share=0.2 makes 5 folds, 0 to 4"):
+        HeldOut(fold=fold)

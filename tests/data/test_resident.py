@@ -18,10 +18,10 @@ from segdistill.data import decoding, room
 from segdistill.data.augment import Augment
 from segdistill.data.decoding import resident
 from segdistill.data.files import FileSet, Pair
-from segdistill.data.held_out import Subset
 from segdistill.data.loading import Loading, TrainViews, train_loader
 from segdistill.data.resident import folder_of
 from segdistill.data.sampler import EpochBatches
+from segdistill.data.subset import Subset
 from segdistill.errors import UserError
 from tests import tiny
 from tests.data.layouts import labels, photo

@@ -22,6 +22,7 @@ TINY = [
     "data.batch_size=2",
     "data.num_workers=0",
     "logger=none",
+    "cluster=none",
     "callbacks.samples.count=1",
 ]
 FOLDER = ("config.yaml", "status.json", "metrics.json", "model.json", "student.safetensors", "per_image.npz")

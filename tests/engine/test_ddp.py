@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 from segdistill.conf_dir import conf_dir
 from segdistill.data.augment import Augment
 from segdistill.engine.callbacks.finetuning import Finetuning
+from segdistill.engine.callbacks.stopping import Hopeless, Stopped
+from segdistill.engine.run_folder import RunFolder
 from tests import tiny
 
 STRATEGY = OmegaConf.load(conf_dir() / "trainer" / "ddp.yaml").strategy
@@ -42,12 +44,20 @@ def one_rank(rank, folder, port):
     found = {}
     for name, arguments in (("ours", STRATEGY), ("earlier", EARLIER), ("frozen", STRATEGY)):
         found[name] = train(frozen=name == "frozen", devices=2, strategy=instantiate(arguments))
+    # only rank 0 finds the folder of a better run
+    judge = Hopeless(RunFolder(f"{folder}/{rank}/run"), finished=1, warmup=0)
+    stopped = Stopped(judge)
+    tiny.trainer([judge, stopped], devices=2, strategy=instantiate(STRATEGY)).fit(tiny.module(specs={}), tiny.data())
+    found["stopped"] = stopped.told
     torch.save(found, f"{folder}/{rank}.pt")
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
+    (folder / "0" / "better").mkdir(parents=True)
+    (folder / "0" / "better" / "metrics.json").write_text('{"schema": 1}')
+    (folder / "0" / "better" / "history.csv").write_text("epoch,step,val/miou\n0,3,2.0\n")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -79,3 +89,8 @@ def test_two_processes_train_what_one_does_on_the_joined_batch(ranks):
     for name in alone:
         torch.testing.assert_close(together[name], alone[name], rtol=1e-4, atol=1e-5)
     assert scored_together["miou"] == pytest.approx(scored["miou"].item(), abs=0.02)
+
+
+def test_all_ranks_end_together_by_what_the_first_one_reads(ranks):
+    assert ranks[0]["stopped"] == ranks[1]["stopped"]
+    assert ranks[0]["stopped"]["step"] == 3  # of 6

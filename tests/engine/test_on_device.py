@@ -6,8 +6,8 @@ import torch
 from segdistill.data import on_device, room
 from segdistill.data.augment import Augment
 from segdistill.data.decoding import resident
-from segdistill.data.held_out import Subset
 from segdistill.data.on_device import DevicePixels
+from segdistill.data.subset import Subset
 from segdistill.engine.callbacks.checkpoint import Checkpoint
 from segdistill.errors import UserError
 from tests import tiny

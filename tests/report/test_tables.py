@@ -65,10 +65,11 @@ def test_a_run_s_table_has_teacher_student_and_classes(tmp_path):
     assert f"run folder: {tmp_path}" in text
     assert "picture" not in text
     assert "skipped" not in text
+    assert "stopped" not in text
 
 
 def test_a_run_without_test_images_and_teacher_shows_val(tmp_path):
-    told = metrics(test=False) | {"skipped_images": ["a", "b"]}
+    told = metrics(test=False) | {"skipped_images": ["a", "b"], "stopped": {"step": 12, "reason": "hopeless"}}
     told["timing"]["images_per_second"] = None
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "x.png").touch()

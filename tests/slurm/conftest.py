@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from segdistill.sweep.engines_slurm import queued
+from segdistill.sweep.folder import SweepFolder
 from tests.e2e.conftest import REPO, TINY, finish
 
 EPOCHS = 3
@@ -27,42 +29,36 @@ STEPS = 4 * EPOCHS
 
 
 class Sweep:
-    """``python train.py -m`` with its jobs in a queue of Slurm.
+    """``python train.py -m cluster=slurm`` with one job.
 
     A job that finds no file like ``slow_until`` (its own checkpoint) waits ``slowed`` seconds in every step.
     """
 
     def __init__(
-        self, folder: Path, *overrides: str, slowed: float = 3, slow_until: str = "", tasks: int = 1, minutes: int = 9,
-        **more: str,
-    ) -> None:  # fmt: skip
+        self, folder: Path, *overrides: str, slowed: float = 3, slow_until: str = "", minutes: int = 9, gres: str = ""
+    ) -> None:
         self.folder, self.name = folder, folder.name
-        there = slow_until or f"{self.run}/checkpoints/last.ckpt"
-        launcher = {
-            "name": self.name,
+        there = slow_until or f"{folder}/*/checkpoints/last.ckpt"
+        cluster = {
             "partition": "low",
             "cpus_per_task": 1,
-            "tasks_per_node": tasks,
-            "timeout_min": minutes,
-            **more,
+            "hours": minutes / 60,
             "signal_delay_s": 10,
-            "max_num_timeout": 100,
-            "stderr_to_stdout": True,
-            "setup": f"['compgen -G {there} || export SLOWED={slowed}','export SLURM_KILL_BAD_EXIT=1']",
+            "sbatch": f"{{gres: '{gres}'}}" if gres else "{}",
+            "setup": f"['compgen -G \"{there}\" || export SLOWED={slowed}']",
         }
         self.process = subprocess.Popen(
             [
-                sys.executable, str(REPO / "train.py"), "-m", *overrides, f"hydra.sweep.dir={folder}",
-                "hydra.sweep.subdir=job${hydra.job.num}", "hydra/launcher=submitit_slurm",
-                *(f"hydra.launcher.{key}={value}" for key, value in launcher.items()),
+                sys.executable, str(REPO / "train.py"), "-m", *overrides, f"hydra.sweep.dir={folder}", "cluster=slurm",
+                *(f"cluster.{key}={value}" for key, value in cluster.items()),
             ],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
 
     @property
     def run(self) -> Path:
-        """The run folder of the first job."""
-        return self.folder / "job0"
+        """The run folder of the job."""
+        return next((path.parent for path in self.folder.glob("*/status.json")), self.folder / "none")
 
     def state(self) -> str:
         """Of the job as the run folder has it."""
@@ -75,7 +71,7 @@ class Sweep:
 
     def job(self) -> str:
         """Number and state in the queue, or nothing."""
-        return slurm("squeue", "-h", "-n", self.name, "-o", "%A %T")
+        return " ".join(queued(SweepFolder(self.folder)))
 
     def until(self, what: str, seen: Callable[[], object], seconds: float = 200) -> None:
         """Wait for it."""

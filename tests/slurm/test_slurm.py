@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.e2e.conftest import complete, teacher_bundle, train, untrained  # noqa: F401 (fixtures)
+from segdistill import cli
+from tests.e2e.conftest import complete, finish, train
 from tests.slurm.conftest import RUN, STEPS, slurm
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(400)]
@@ -61,11 +62,11 @@ def test_a_preempted_job_goes_on_from_the_step_at_which_it_was_warned(submit):
 def test_two_tasks_are_two_ranks_of_one_run_and_stop_together(submit):
     run = [*RUN, "kd=none", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",
            "dataset.source.num_images={train: 16, val: 3, test: 3}"]  # fmt: skip
-    sweep = submit(*run, tasks=2)
+    sweep = submit(*run)
     sweep.trains()
     slurm("scancel", "--signal=USR2", sweep.number())
     sweep.finish()
-    assert [path.name for path in sweep.folder.iterdir() if not path.name.startswith((".", "multirun"))] == ["job0"]
+    assert list(sweep.folder.glob("*/status.json")) == [sweep.run / "status.json"]
     log, first = (sweep.run / "train.log").read_text(), sweep.log()
     for line in (f"epoch {number}/3 " for number in (1, 3)):
         assert log.count(line) == first.count(line) == 1
@@ -95,8 +96,9 @@ def test_a_job_that_is_requeued_while_its_teacher_is_trained(submit):
 def test_a_job_that_is_cancelled_says_so_and_does_not_come_back(submit):
     sweep = submit(*RUN, "kd=none")
     sweep.trains()
-    slurm("scancel", sweep.number())
-    sweep.until("end", lambda: not sweep.job())
+    assert cli.sweep("cancel", [str(sweep.folder)]) == 0
+    ended = finish(sweep.process, 200)
+    assert ended.code == 130, ended.err
     assert sweep.state() == "interrupted"
     assert "Requeued job" not in sweep.log()
-    sweep.until("end of the command", lambda: sweep.process.poll() is not None)
+    assert not sweep.job()

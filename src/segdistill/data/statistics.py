@@ -51,7 +51,7 @@ def class_statistics(
     Raises:
         UserError: a mask cannot be read, or holds a label outside 0..C-1.
     """
-    path = None if cache is None else cache / f"classes-{_key(dataset, num_classes)}.npz"
+    path = None if cache is None else cache / f"classes-{labels_key(dataset, num_classes)}.npz"
     if path is not None:
         try:
             with np.load(path, allow_pickle=False) as stored:
@@ -79,7 +79,8 @@ def class_statistics(
     return ClassStatistics(torch.from_numpy(pixels))
 
 
-def _key(dataset: SegmentationSet, num_classes: int) -> str:
+def labels_key(dataset: SegmentationSet, num_classes: int) -> str:
+    """A hash of all that the counts depend on."""
     content = (list(dataset.names), list(dataset.groups), dataset.fingerprint(), num_classes)
     return hashlib.sha256(repr(content).encode()).hexdigest()[:24]
 

@@ -12,7 +12,6 @@ import torch.distributed as dist
 from hydra.core.hydra_config import HydraConfig
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
-import __main__
 from segdistill.engine.run_folder import RunFolder
 from segdistill.errors import UserError
 
@@ -47,9 +46,10 @@ def ranks_run_alone(folder: RunFolder, trainer: pl.Trainer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _launching(folder: RunFolder, launcher: _SubprocessScriptLauncher) -> Iterator[None]:
-    argv, spec, hydra = sys.argv, __main__.__spec__, HydraConfig.instance().cfg
+    main = sys.modules["__main__"]  # now: a process that was forked for a job has another than it was imported with
+    argv, spec, hydra = sys.argv, main.__spec__, HydraConfig.instance().cfg
     sys.argv = [argv[0], str(folder.config), str(folder.path)]
-    __main__.__spec__ = importlib.util.find_spec("segdistill.train_alone")
+    main.__spec__ = importlib.util.find_spec("segdistill.train_alone")
     HydraConfig.instance().cfg = None
     try:
         yield
@@ -61,7 +61,7 @@ def _launching(folder: RunFolder, launcher: _SubprocessScriptLauncher) -> Iterat
             raise UserError("another process of this run could not go on; its message is above") from error
         raise
     finally:
-        sys.argv, __main__.__spec__, HydraConfig.instance().cfg = argv, spec, hydra
+        sys.argv, main.__spec__, HydraConfig.instance().cfg = argv, spec, hydra
 
 
 def _end(launcher: _SubprocessScriptLauncher) -> list[int]:

@@ -1,13 +1,20 @@
 """The run folder: everything that a run leaves behind, and all that anything downstream reads."""
 
 import json
+import logging
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from segdistill.errors import UserError
+
+log = logging.getLogger(__name__)
 
 METRICS_SCHEMA = 1
 
@@ -24,6 +31,10 @@ class RunFolder:
         self.path = Path(path).absolute()
         self.writes = writes  # only rank 0 writes
         self.config = self.path / "config.yaml"
+        self.job = self.path / "job.yaml"  # the config as it was handed to a process of its own
+        self.state = self.path / "status.json"
+        self.lock = self.path / ".lock"  # held by the process that runs here
+        self.output = self.path / "output.log"  # what that process printed
         self.metrics = self.path / "metrics.json"
         self.last = self.path / "checkpoints" / "last.ckpt"
         self.best = self.path / "checkpoints" / "best.ckpt"
@@ -46,10 +57,25 @@ class RunFolder:
                 "paths.outputs) to a folder that you own with space left"
             ) from error
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else runs in this folder meanwhile; waits for whoever does. The system frees it if its holder dies."""
+        self.create()
+        lock = FileLock(self.lock)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("another process is running %s; waiting for it", self.path)
+            lock.acquire(poll_interval=1.0)
+        try:
+            yield
+        finally:
+            lock.release()
+
     def status(self, state: str, *, code: int | None = None, message: str = "") -> None:
         """Write ``status.json``: running | done | failed | interrupted, with a heartbeat."""
         write_json(
-            self.path / "status.json",
+            self.state,
             {
                 "state": state,
                 "code": code,

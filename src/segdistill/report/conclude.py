@@ -12,7 +12,7 @@ from segdistill.engine.module import DistillModule
 from segdistill.engine.run_folder import METRICS_SCHEMA, RunFolder, write_json
 from segdistill.models.counts import gmacs, parameter_count
 from segdistill.models.network import SegModel
-from segdistill.report.metrics import split_scores, write_bundle, write_per_image
+from segdistill.report.metrics import split_scores, write_bundle, write_per_image, write_train_images
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def conclude(
         folder: the run folder.
         module: the trained module, after ``trainer.test`` on val and, if there is one, test.
         sets: datasets by split.
-        facts: ``teacher``, ``timing`` and ``skipped_images``.
+        facts: ``teacher``, ``timing``, ``stopped`` (None, or the step and the reason) and ``skipped_images``.
     """
     classes = list(cfg.dataset.classes)
     splits: list[str] = [split for split in ("val", "test") if split in sets]
@@ -45,6 +45,7 @@ def conclude(
         "dataset": cfg.dataset.name,
         "seed": cfg.seed,
         "epochs": cfg.epochs,
+        "train_images": len(sets["train"]),
         "scored": cfg.engine.score + (" (ema)" if cfg.engine.ema_decay else ""),
         "student": {
             "name": cfg.student.name,
@@ -60,6 +61,7 @@ def conclude(
     }
     if folder.writes:
         _write_bundle(cfg, folder, network)
+        write_train_images(folder, sets["train"])
         write_per_image(folder, found[splits[-1]], sets[splits[-1]])
         write_json(folder.metrics, metrics)
         folder.status("done", code=0)

@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from segdistill.data.files import SegmentationSet
+from segdistill.data.labelled import write_names
+from segdistill.data.subset import Subset
 from segdistill.engine.run_folder import METRICS_SCHEMA, RunFolder, write_json
 from segdistill.metrics.evaluator import Evaluation
 from segdistill.metrics.scores import scores
@@ -42,6 +44,12 @@ def write_per_image(folder: RunFolder, found: Evaluation, source: SegmentationSe
         group=np.array([source.groups[i] for i in order]),
     )
     temporary.replace(folder.path / "per_image.npz")
+
+
+def write_train_images(folder: RunFolder, source: SegmentationSet) -> None:
+    """Name the training images where they are a part of the dataset's; ``data.labelled.file`` reads such a file."""
+    if isinstance(source, Subset):
+        write_names(folder.path / "train_images.txt", source.names)
 
 
 def write_bundle(folder: RunFolder, network: nn.Module, description: Mapping[str, Any]) -> None:

@@ -38,6 +38,8 @@ def run_table(metrics: Mapping[str, Any], folder: Path, console: Console) -> Non
     timing = metrics["timing"]
     speed = f"{timing['images_per_second']:.0f} images/s, " if timing["images_per_second"] else ""
     console.print(f"trained {timing['train_seconds']:.0f} s, {speed}{timing['peak_memory_mb']:.0f} MB at most")
+    if metrics.get("stopped"):
+        console.print(f"[yellow]stopped at step {metrics['stopped']['step']}: {metrics['stopped']['reason']}")
     if metrics["skipped_images"]:
         console.print(f"[yellow]{len(metrics['skipped_images'])} unreadable images were skipped (see metrics.json)")
     pictures = sorted((folder / "samples").glob("*.png"))

@@ -1,4 +1,7 @@
-"""The sweep folder: what was planned, and one run folder for each job. Light: reading it needs neither torch nor Hydra."""
+"""The sweep folder: what was planned, and one run folder for each job.
+
+Light: reading it needs neither torch nor Hydra.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field

@@ -1,0 +1,67 @@
+"""The sweeper of ``-m``: every point of one grid, or of several grids one after the other."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
+
+
+class Grids(BasicSweeper):
+    """Hydra's own sweeper for a list of grids; each job once, whatever grids it is in.
+
+    The config's ``grids`` is a list of mappings, key -> values as they are typed. Axes that are typed are in every
+    grid, in place of its own.
+
+    Args:
+        params: axes of every grid.
+        max_batch_size: jobs that are launched together; of no use, for the launcher has a queue.
+    """
+
+    def __init__(self, params: Mapping[str, str] | None = None, max_batch_size: int | None = None) -> None:
+        super().__init__(max_batch_size=None, params=dict(params or {}))
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch all jobs at once.
+
+        Raises:
+            UserError: an axis has two equal values.
+        """
+        from segdistill.errors import UserError
+
+        assert self.hydra_context is not None
+        assert self.launcher is not None
+        assert self.config is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        typed = {one.get_key_element() for one in parser.parse_overrides(arguments)}
+        axes: dict[str, None] = {}
+        jobs: dict[tuple[str, ...], None] = {}
+        for grid in self.config.grids or [{}]:
+            own = [f"{key}={value}" for key, value in {**self.params, **grid}.items() if str(key) not in typed]
+            overrides = parser.parse_overrides([*own, *arguments])
+            twice = [message for one in overrides for message in repeated(one)]
+            if twice:
+                raise UserError("; ".join(twice))
+            axes |= {one.get_key_element(): None for one in overrides if one.is_sweep_override() or _in_grid(one, grid)}
+            jobs |= {tuple(job): None for job in self.split_arguments(overrides, None)[0]}
+        self.launcher.axes = list(axes)  # type: ignore[attr-defined]
+        returns: Sequence[JobReturn] = self.launcher.launch([list(job) for job in jobs], initial_job_idx=0)
+        return [returns]
+
+
+def _in_grid(one: Override, grid: Mapping[str, str]) -> bool:
+    """A key that one grid fixes and another sweeps, such as ``kd``, is an axis too."""
+    return one.get_key_element() in grid
+
+
+def repeated(one: Override) -> list[str]:
+    """What is wrong with an axis that has a value twice."""
+    if not one.is_discrete_sweep():
+        return []
+    values = [str(value) for value in one.sweep_string_iterator()]
+    twice = dict.fromkeys(value for value in values if values.count(value) > 1)
+    return [
+        f"{one.input_line}: the value {value} is there {values.count(value)} times; give it once" for value in twice
+    ]

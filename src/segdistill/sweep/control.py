@@ -1,0 +1,105 @@
+"""``segdistill sweep resume`` and ``cancel``: going on with a sweep, and stopping it, from its folder."""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from segdistill.engine.run_folder import RunFolder, read_json
+from segdistill.errors import UserError
+from segdistill.sweep.folder import Plan, SweepFolder, distinct
+
+MAY_CHANGE = ("cluster", "hydra.sweeper.n_trials", "hydra.sweeper.n_jobs", "dry_run", "output")  # when going on
+
+
+def resume_command(folder: SweepFolder, changes: Sequence[str]) -> list[str]:
+    """The overrides that launch the sweep again: what was typed, with the ``changes`` that touch no run.
+
+    Raises:
+        UserError: the folder is no sweep, or a change would make other runs of it.
+    """
+    plan = folder.read()
+    for one in changes:
+        if not _key(one).startswith(MAY_CHANGE):
+            raise UserError(
+                f"{one}: a sweep goes on with the runs that it has; only {', '.join(MAY_CHANGE)} may change. Start a "
+                "new sweep for anything else"
+            )
+    groups = {_key(one) for one in changes}
+    kept = [one for one in plan.command if _key(one) not in groups and not _of_group(_key(one), groups)]
+    return ["-m", *kept, *changes, f"hydra.sweep.dir='{folder.path}'", "hydra.launcher.resume=true"]
+
+
+def _key(override: str) -> str:
+    return override.split("=", 1)[0].lstrip("+~")
+
+
+def _of_group(key: str, groups: set[str]) -> bool:
+    """cluster.jobs belongs to the cluster that was chosen; another one may have no such key."""
+    return "cluster" in groups and key.startswith("cluster.")
+
+
+def tell_failed(folder: SweepFolder, plan: Plan) -> None:
+    """Show what the failed jobs said last; they are tried again."""
+    for job in distinct(plan.jobs):
+        run = folder.run(job)
+        status: dict[str, Any] = read_json(run.state) if run.state.exists() else {"state": ""}
+        if status["state"] == "failed" and not run.metrics.exists():
+            lines = (status["message"] or "").strip().splitlines()[-3:]
+            print("\n  ".join([f"{job.name} failed and is tried again:", *lines]), file=sys.stderr)
+
+
+def cancel(folder: SweepFolder) -> list[str]:
+    """Let no further job begin, and ask those that run here to stop; they write their checkpoints.
+
+    Returns:
+        What was done, for the user.
+
+    Raises:
+        UserError: the folder is no sweep.
+    """
+    plan = folder.read()
+    folder.cancelled.touch()
+    told = ["no further job begins"]
+    if plan.cluster == "slurm":
+        from segdistill.sweep.engines_slurm import cancel as scancel
+
+        scancel(folder)
+        told.append("its Slurm jobs are cancelled")
+    for job in distinct(plan.jobs):
+        run = folder.run(job)
+        status: dict[str, Any] = read_json(run.state) if run.state.exists() else {"state": ""}
+        if status["state"] != "running" or not _busy(run):
+            continue
+        if status["host"] == socket.gethostname():
+            os.kill(status["pid"], signal.SIGTERM)
+            told.append(f"{job.name} was asked to stop")
+        elif plan.cluster != "slurm":
+            told.append(f"{job.name} runs on {status['host']}, process {status['pid']}: stop it there")
+    return told
+
+
+def _busy(run: RunFolder) -> bool:
+    """Whether a living process holds the run's folder."""
+    try:
+        with FileLock(run.lock).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def resume(arguments: Sequence[str]) -> list[str]:
+    """``segdistill sweep resume DIR``: the arguments to launch it again with, in the folder where it began."""
+    folder = SweepFolder(Path(arguments[0]))
+    command = resume_command(folder, arguments[1:])
+    plan = folder.read()
+    tell_failed(folder, plan)
+    if not Path(plan.cwd).is_dir():
+        raise UserError(f"the sweep began in {plan.cwd}, which does not exist; relative paths would lead elsewhere")
+    os.chdir(plan.cwd)
+    return command

@@ -1,0 +1,253 @@
+"""The launch of a sweep: everything is checked and told before the first job starts, and nothing is run twice."""
+
+import hashlib
+import json
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from segdistill import build
+from segdistill.checks import check_config
+from segdistill.engine.run_folder import read_json, write_json
+from segdistill.errors import DryRun, UserError
+from segdistill.sweep.engines import ELSEWHERE, at_once
+from segdistill.sweep.folder import Job, Plan, SweepFolder, distinct
+from segdistill.sweep.forecast import forecast
+from segdistill.sweep.job import run_config, sweep_job
+from segdistill.sweep.names import plan_jobs
+
+log = logging.getLogger(__name__)
+
+# They list every job with all of its overrides; ours say what is new.
+ENGINES_LOGS = ("hydra._internal.core_plugins.basic_launcher", "hydra_plugins")
+
+
+class Launch:
+    """One sweep, from its sweeper's points to the engine that runs them.
+
+    Args:
+        context: Hydra's; it composes the jobs' configs.
+        config: the sweep's own config.
+        resume: go on with what the folder holds.
+
+    Raises:
+        UserError: the folder is being swept, or holds a sweep and this is not to go on with it.
+    """
+
+    def __init__(self, context: HydraContext, config: DictConfig, *, resume: bool) -> None:
+        self.context, self.config, self.resume = context, config, resume
+        self.folder = SweepFolder(config.hydra.sweep.dir)
+        self.cluster = str(config.cluster._target_).rpartition(".")[2]
+        self.plan: Plan | None = None
+        if not config.dry_run:
+            _session.enter_context(held(self.folder))
+        if not resume and self.folder.plan_file.exists():
+            raise UserError(
+                f"{self.folder.path} holds a sweep already; go on with it: segdistill sweep resume {self.folder.path}, "
+                "or choose another hydra.sweep.dir"
+            )
+
+    def launch(
+        self, overrides: Sequence[Sequence[str]], *, axes: Sequence[str], expected: int | None
+    ) -> list[JobReturn]:
+        """Run the jobs that are left of these.
+
+        Raises:
+            UserError: a config is wrong.
+            DryRun: the config says so.
+        """
+        first = self.plan is None
+        before = self.folder.read().jobs if self.folder.plan_file.exists() else ()
+        jobs, configs = self._planned(overrides, axes, before)
+        check_jobs(jobs, configs, here=self.cluster not in ELSEWHERE)
+        made = instantiate(self.config.cluster, _partial_=True)
+        engine: Launcher = made(sweep=self.folder, trainer=build.plain(self.config.trainer))
+        left = [job for job in distinct(jobs) if not self.folder.run(job).metrics.exists()]
+        total = max(expected or 0, len(jobs))
+        if first:
+            here, cores = self.cluster not in ELSEWHERE, len(os.sched_getaffinity(0))
+            side = at_once(engine)
+            for line in forecast(
+                self.folder, jobs, left, configs, here=here, at_once=side, threads=max(1, cores // side), expected=total
+            ):
+                log.info(line)
+        if self.config.dry_run:
+            raise DryRun
+        self.plan = self._write(jobs, before, axes, total)
+        with interruptible():
+            self._run(engine, left)
+        return [self._returned(job) for job in jobs]
+
+    def _planned(
+        self, overrides: Sequence[Sequence[str]], axes: Sequence[str], before: Sequence[Job]
+    ) -> tuple[list[Job], dict[str, DictConfig]]:
+        """The jobs, with the names of those that equal another, and the config of each run."""
+        jobs = plan_jobs(overrides, axes, before)
+        seen: dict[str, str] = {}
+        configs: dict[str, DictConfig] = {}
+        for number, job in enumerate(jobs):
+            try:
+                cfg = run_config(self.context.config_loader.load_sweep_config(self.config, list(job.overrides)))
+            except OmegaConfBaseException as error:
+                raise UserError(f"{job.name}: {str(error).splitlines()[0]}") from error
+            other = seen.setdefault(identity(cfg), job.name)
+            if other == job.name:
+                configs[job.name] = cfg
+            else:
+                jobs[number] = replace(job, same_as=other)
+        return jobs, configs
+
+    def _write(self, jobs: Sequence[Job], before: Sequence[Job], axes: Sequence[str], total: int) -> Plan:
+        """Write the plan: what was planned before, with these jobs."""
+        now = {job.name: job for job in before} | {job.name: job for job in jobs}
+        values: dict[str, dict[str, None]] = {}
+        for job in now.values():
+            for key, value in job.choices.items():
+                values.setdefault(key, {})[value] = None
+        plan = Plan(
+            command=typed(self.config),
+            cwd=os.getcwd(),
+            cluster=self.cluster,
+            started=self.folder.read().started if before else time.time(),
+            expected=max(total, len(now)),
+            axes={key: list(found) for key, found in values.items()},
+            jobs=tuple(now.values()),
+        )
+        self.folder.write(plan)
+        return plan
+
+    def _run(self, engine: Launcher, left: Sequence[Job]) -> None:
+        """Hand them to the engine; what became of them is read from their folders."""
+        if not left:
+            return
+        engine.setup(hydra_context=self.context, task_function=sweep_job, config=self.config)
+        for name in ENGINES_LOGS:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        place = f"hydra.sweep.dir='{self.folder.path}'"
+        try:
+            engine.launch([[*job.overrides, place, f"hydra.sweep.subdir='{job.name}'"] for job in left], 0)
+        except UserError:
+            raise
+        except Exception as error:  # whatever the engine stumbled on, the jobs' folders say what is done
+            log.error("cluster=%s: %s: %s", self.cluster, type(error).__name__, error)
+
+    def _returned(self, job: Job) -> JobReturn:
+        """What a sweeper is told: the validation mIoU, or None where the job has not finished."""
+        told = JobReturn()
+        folder = self.folder.run(job)
+        told.return_value = read_json(folder.metrics)["val"]["miou"] if folder.metrics.exists() else None
+        told.status = JobStatus.COMPLETED
+        return told
+
+
+_session = ExitStack()
+
+
+def let_go() -> None:
+    """Free the folder that this process launches into; at the end of the command, however it ends."""
+    _session.close()
+
+
+@contextmanager
+def held(folder: SweepFolder) -> Iterator[None]:
+    """Nobody else launches into the folder meanwhile; the system frees the lock if this process dies."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.lock_file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"{folder.path} is being swept by {launcher(folder)}; wait for it, or stop it: "
+            f"segdistill sweep cancel {folder.path}"
+        ) from None
+    try:
+        folder.cancelled.unlink(missing_ok=True)
+        write_json(folder.launcher_file, {"pid": os.getpid(), "host": socket.gethostname()})
+        yield
+    finally:
+        folder.launcher_file.unlink(missing_ok=True)
+        if not folder.plan_file.exists():  # nothing came of it
+            folder.lock_file.unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.path.rmdir()
+        lock.release()
+
+
+def typed(config: DictConfig) -> tuple[str, ...]:
+    """The overrides that make the sweep, without those that say where and whether it goes on."""
+    of_hydra = [
+        one
+        for one in config.hydra.overrides.hydra
+        if one.split("=")[0] not in ("hydra.mode", "hydra.sweep.dir", "hydra.launcher.resume")
+    ]
+    return (*config.hydra.overrides.task, *of_hydra)
+
+
+def launcher(folder: SweepFolder) -> str:
+    """Which process launches, in words."""
+    if not folder.launcher_file.exists():
+        return "another process"
+    told = read_json(folder.launcher_file)
+    return f"process {told['pid']} on {told['host']}"
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM (``segdistill sweep cancel``) ends a launch as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def identity(cfg: DictConfig) -> str:
+    """Equal for configs that make the very same run: a recipe without terms asks no teacher."""
+    plain: dict[str, Any] = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    if not plain["kd"]["terms"]:
+        plain.pop("teacher"), plain.pop("kd")
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def check_jobs(jobs: Sequence[Job], configs: Mapping[str, DictConfig], *, here: bool) -> None:
+    """Check every config, once for all seeds.
+
+    Args:
+        jobs: all of them.
+        configs: the config of each distinct job.
+        here: whether the jobs run on this machine, with its devices.
+
+    Raises:
+        UserError: all mistakes, each with the first job that has it.
+    """
+    found: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for name, cfg in configs.items():
+        key = identity(OmegaConf.merge(cfg, {"seed": 0}))  # type: ignore[arg-type]
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            check_config(cfg, here=here)
+        except UserError as error:
+            found.setdefault(str(error), []).append(name)
+    if found:
+        lines = [
+            f"{names[0]}{f' (and {len(names) - 1} more)' if len(names) > 1 else ''}: {message}"
+            for message, names in found.items()
+        ]
+        raise UserError("no job was started; " + "\n".join(lines))

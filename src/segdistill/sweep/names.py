@@ -1,0 +1,52 @@
+"""Names of a sweep's jobs, made of what distinguishes them: the same job has the same name whenever it is launched."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+
+from segdistill.sweep.folder import Job
+
+LONGEST = 120  # a folder's name may have 255 bytes, and files in it are named after it
+
+
+def plan_jobs(overrides: Sequence[Sequence[str]], axes: Sequence[str], taken: Iterable[Job] = ()) -> list[Job]:
+    """Jobs in the order of ``overrides``.
+
+    Args:
+        overrides: of each job, ``key=value``.
+        axes: the keys that vary; others are in every job and in no name.
+        taken: jobs that have their names already.
+    """
+    short = short_names(axes)
+    names = {job.name: tuple(job.overrides) for job in taken}
+    jobs = []
+    for one in overrides:
+        parts = dict(part.split("=", 1) for part in one)
+        choices = {short[key]: parts[key] for key in axes if key in parts}
+        name = folder_name(",".join(f"{key}={value}" for key, value in choices.items()))
+        if names.get(name, tuple(one)) != tuple(one):
+            name = f"{name}_{_hash(','.join(one))}"
+        names[name] = tuple(one)
+        jobs.append(Job(name, tuple(one), choices))
+    return jobs
+
+
+def short_names(axes: Sequence[str]) -> dict[str, str]:
+    """Each key by the fewest of its last parts that tell it from the others: kd.terms.cwd.weight is weight."""
+    plain = {key: key.lstrip("+").split("@")[-1].split(".") for key in axes}
+    short = {}
+    for key, parts in plain.items():
+        others = [other for name, other in plain.items() if name != key]
+        lengths = (n for n in range(1, len(parts) + 1) if all(other[-n:] != parts[-n:] for other in others))
+        short[key] = ".".join(parts[-next(lengths, len(parts)) :])
+    return short
+
+
+def folder_name(text: str) -> str:
+    """``text`` as the name of a folder that no shell minds."""
+    name = re.sub(r"[^\w.,=+-]+", "_", text).strip("_") or "run"
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}_{_hash(text)}"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
