@@ -37,14 +37,14 @@ class Sweep:
     def __init__(
         self, folder: Path, *overrides: str, slowed: float = 3, slow_until: str = "", minutes: int = 9, gres: str = ""
     ) -> None:
-        self.folder, self.name = folder, folder.name
+        self.folder, self.name, self.output = folder, folder.name, ""
         there = slow_until or f"{folder}/*/checkpoints/last.ckpt"
         cluster = {
             "partition": "low",
             "cpus_per_task": 1,
             "hours": minutes / 60,
             "signal_delay_s": 10,
-            "sbatch": f"{{gres: '{gres}'}}" if gres else "{}",
+            "sbatch": f"{{gres: '{gres}'}}" if gres else "null",
             "setup": f"['compgen -G \"{there}\" || export SLOWED={slowed}']",
         }
         self.process = subprocess.Popen(
@@ -80,12 +80,14 @@ class Sweep:
             too_late = time.monotonic() > end or self.process.poll() is not None
             if seen():
                 return
-            assert not too_late, f"no {what} within {seconds} s; {self.job()}\n{self.log()}"
+            if too_late:
+                self.end()
+                pytest.fail(f"no {what} within {seconds} s\n{self.output}\n{self.log()}")
             time.sleep(0.2)
 
     def trains(self) -> None:
         """Wait for the first checkpoint."""
-        self.until("checkpoint", (self.run / "checkpoints" / "last.ckpt").exists)
+        self.until("checkpoint", lambda: (self.run / "checkpoints" / "last.ckpt").exists())
 
     def number(self) -> str:
         """Number of the job."""
@@ -101,7 +103,8 @@ class Sweep:
         subprocess.run(["scancel", "-n", self.name])
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+        if not self.output:
+            self.output = self.process.communicate()[0]
 
 
 def slurm(*command: str) -> str:
