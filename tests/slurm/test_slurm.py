@@ -1,5 +1,8 @@
 """On a real Slurm: a job that is preempted, times out or is requeued ends with the weights of one that was not."""
 
+import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from segdistill import cli
-from tests.e2e.conftest import complete, finish, train
+from segdistill.sweep.engines_slurm import queued
+from segdistill.sweep.folder import SweepFolder
+from tests.e2e.conftest import command, complete, finish, train
 from tests.slurm.conftest import RUN, STEPS, slurm
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(400)]
@@ -102,3 +107,16 @@ def test_a_job_that_is_cancelled_says_so_and_does_not_come_back(submit):
     assert sweep.state() == "interrupted"
     assert "Requeued job" not in sweep.log()
     assert not sweep.job()
+
+
+def test_a_killed_launcher_loses_no_job_and_submits_none_again(submit):
+    sweep = submit(*RUN, "kd=none", "seed=0,1")
+    sweep.trains()
+    os.killpg(sweep.process.pid, signal.SIGKILL)
+    sweep.process.wait()
+    assert len(queued(SweepFolder(sweep.folder))) == 2
+    ended = command(lambda: sys.exit(cli.sweep("resume", [str(sweep.folder)])))
+    assert ended.code == 0, ended.err
+    assert "Slurm still has jobs of an earlier launch" in ended.err
+    assert len(list(sweep.folder.glob("*/metrics.json"))) == 2
+    assert len(list(sweep.folder.glob(".submitit/*/*_0_log.out"))) == 2
