@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-slow test-matrix test-gpu lint types format tables clean
+.PHONY: setup demo test test-slow test-matrix test-gpu slurm-test lint types format tables clean
 
 setup: $(VENV)/.ready
 
@@ -29,6 +29,10 @@ test-matrix: setup
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu
+
+# Installs Slurm by apt-get where it is missing; as root, or where sudo asks for no password.
+slurm-test: setup
+	bash tests/slurm/run.sh $(BIN)/python
 
 lint: setup
 	$(BIN)/ruff check .

@@ -4,15 +4,19 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from segdistill import build
+from segdistill.engine.callbacks.interrupt import Interrupted
 from segdistill.engine.run_folder import write_text
+from segdistill.engine.signals import noted
 from segdistill.errors import UserError
 from segdistill.once import made_once
 
@@ -85,10 +89,12 @@ def _train(job: DictConfig, folder: Path) -> None:
     environment = {
         name: value
         for name, value in os.environ.items()
-        if name not in LAUNCHER_VARIABLES and not name.startswith(LAUNCHER_PREFIXES)
+        if name == "SLURM_CPUS_PER_TASK" or not (name in LAUNCHER_VARIABLES or name.startswith(LAUNCHER_PREFIXES))
     }
     command = [sys.executable, "-m", "segdistill.train_alone", str(folder / "job.yaml"), str(folder)]
-    code = subprocess.run(command, env=environment, stdout=sys.stderr).returncode
+    code, asked = _run(command, environment)
+    if asked is not None:
+        raise Interrupted(asked)
     if code == 130 or code < 0:
         raise KeyboardInterrupt
     if code != 0:
@@ -96,3 +102,19 @@ def _train(job: DictConfig, folder: Path) -> None:
             f"training the teacher failed (exit code {code}); its messages are above and in {folder}/train.log. "
             "The next run goes on from its last checkpoint"
         )
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, int | None]:
+    """Exit code of the command, and the signal that came in the meantime: the child ends well before we do."""
+    with subprocess.Popen(command, env=environment, stdout=sys.stderr) as child:
+
+        def tell(number: int) -> None:
+            if number != signal.SIGINT:  # that one a terminal sends to both
+                child.send_signal(number)
+
+        with noted(tell) as signals:
+            try:
+                return child.wait(), signals.received
+            except BaseException:  # a second Ctrl-C
+                child.kill()
+                raise

@@ -1,6 +1,5 @@
 """From the config to objects. After this no class sees a config."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from segdistill.cores import cores
 from segdistill.data.augment import Augment
 from segdistill.data.decoding import resident
 from segdistill.data.files import SegmentationSet
@@ -87,7 +87,7 @@ def loading(cfg: DictConfig, *, on_gpu: bool) -> Loading:
     """How batches are loaded, with ``auto`` resolved."""
     workers = cfg.data.num_workers
     if workers == "auto":
-        workers = min(8, len(os.sched_getaffinity(0)) - 1) if hasattr(os, "sched_getaffinity") else 1
+        workers = min(8, max(0, cores() - 1))
     return Loading(cfg.data.batch_size, cfg.data.eval_batch_size, workers, on_gpu, cfg.data.on_error)
 
 

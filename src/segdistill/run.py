@@ -31,6 +31,7 @@ from segdistill.models.network import SegModel
 from segdistill.outcome import STATES, explain
 from segdistill.quiet import quieten
 from segdistill.report.conclude import conclude
+from segdistill.slurm_job import hand_on, several_tasks
 from segdistill.teacher_cache import TeacherCache, teacher_cache
 from segdistill.teacher_source import build_teacher
 from segdistill.trainer import build_training, timing, uses_gpu
@@ -50,6 +51,8 @@ def run(cfg: DictConfig, folder: RunFolder, *, place: Place = ALONE) -> dict[str
         UserError: anything the user can mend; found before training wherever it can be.
     """
     quieten()
+    if not is_first_rank():
+        logging.getLogger().setLevel(logging.ERROR)  # the rest would be told twice
     check_config(cfg)
     resume_from = open_folder(folder, cfg)
     with Heartbeat(folder):
@@ -198,6 +201,10 @@ def run_to_status(
         path: the run folder; while another process runs there, this one waits.
         place: the sweep that the run belongs to, for the loggers.
         again: a finished run is left as it is, and its metrics are returned.
+
+    Raises:
+        SystemExit: in a cluster's job that has been requeued, and in one of several tasks that has failed: Slurm then
+            ends the others, which would wait for it.
     """
     folder = RunFolder(path, writes=is_first_rank())
     try:
@@ -214,11 +221,15 @@ def _ended(folder: RunFolder, action: Callable[[], dict[str, Any]]) -> tuple[int
         return 0, action()
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         code, message = _told(error)
-        if folder.writes and not folder.metrics.exists():
+        failed_task = several_tasks() and code != 130
+        if (folder.writes or failed_task) and not folder.metrics.exists():
             with contextlib.suppress(OSError):  # the disk may be what is wrong
                 folder.status(STATES[code], code=code, message=message)
             if folder.last.exists():
                 print(f"go on with: python train.py resume={folder.path}", file=sys.stderr)
+        hand_on(error)
+        if failed_task:
+            sys.exit(code)
         return code, None
 
 

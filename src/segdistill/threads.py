@@ -7,6 +7,8 @@ were ten times slower than with this, and alone nothing is lost (`docs/performan
 glibc gives memory back to the system whenever a few large maps are freed, and the next step has every page of its own
 zeroed again: an eighth of the time of a step. So the process keeps up to 1 GB for the next step.
 
+In a job of Slurm there are as many threads as cores were asked for, also where the job is not bound to them.
+
 What the user sets wins. Only the entry points import this: a library must not touch the process.
 """
 
@@ -14,10 +16,14 @@ import contextlib
 import ctypes
 import os
 
+from segdistill.cores import cores
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+if "SLURM_CPUS_PER_TASK" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
 if not any(name in os.environ for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")):
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
         libc = ctypes.CDLL(None)

@@ -21,7 +21,7 @@ def main(config: str, folder: str, *, place: Place = ALONE) -> int:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if first:
         handlers.append(logging.FileHandler(Path(folder) / "train.log"))
-    logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s", handlers=handlers)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers)
     cfg = OmegaConf.load(config)
     assert isinstance(cfg, DictConfig)
     return run_to_status(cfg, Path(folder), place=place, again=True)[0]

@@ -1,5 +1,9 @@
 """Batches do not depend on who loads them; unreadable images are an error or are reported; padding counts nowhere."""
 
+import os
+import signal
+import subprocess
+
 import pytest
 import torch
 
@@ -126,3 +130,18 @@ def test_padding_is_all_ignore():
     assert [batch.index.tolist() for batch in batches] == [[1], [-1]]
     assert batches[1].mask.eq(255).all()
     assert batches[1].image.shape == batches[0].image.shape
+
+
+def test_a_worker_obeys_the_main_process_only():
+    """Slurm sends SIGTERM to all processes of a job that it preempts; the main one still wants its batches."""
+    batches = iter(eval_loader(tiny.Set(12), Loading(2, 1, 1, False, "raise")))
+    next(batches)
+    (worker,) = batches._workers
+    subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
+    assert len(list(batches)) == 11
+    batches = iter(eval_loader(tiny.Set(12), Loading(2, 1, 1, False, "raise")))
+    next(batches)
+    (worker,) = batches._workers
+    os.kill(worker.pid, signal.SIGTERM)
+    worker.join(20)
+    assert worker.exitcode == 0

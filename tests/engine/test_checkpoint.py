@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from segdistill.engine.callbacks.checkpoint import Checkpoint
-from segdistill.engine.callbacks.interrupt import SIGNALS, Interrupt, Interrupted
+from segdistill.engine.callbacks.interrupt import Interrupt, Interrupted
+from segdistill.engine.signals import SIGNALS, Signals
 from segdistill.errors import UserError
 from tests import tiny
 
@@ -70,12 +71,15 @@ def test_a_signal_saves_and_stops_between_two_steps(tmp_path, number):
     assert [signal.getsignal(n) for n in SIGNALS] == handlers
 
 
-def test_a_second_signal_stops_at_once():
-    asked = Interrupt()
-    asked._handle(signal.SIGINT, None)
-    assert asked.received == signal.SIGINT
+def test_a_second_ctrl_c_stops_at_once_and_a_second_warning_does_not():
+    told = []
+    asked = Signals(told.append)
+    asked.handle(signal.SIGUSR2, None)
+    asked.handle(signal.SIGTERM, None)
+    assert asked.received == signal.SIGUSR2
+    assert told == [signal.SIGUSR2, signal.SIGTERM]
     with pytest.raises(KeyboardInterrupt):
-        asked._handle(signal.SIGINT, None)
+        asked.handle(signal.SIGINT, None)
 
 
 class Fixed(Checkpoint):

@@ -131,7 +131,7 @@ def test_a_run_that_goes_on_in_mid_epoch_equals_an_unbroken_one(tmp_path):
 
     def stop(trainer, module, batch):
         if trainer.global_step == 8:  # in epoch 1 of 3, six steps each
-            interrupt.received = signal.SIGINT
+            interrupt.signals.received = signal.SIGINT
 
     with pytest.raises(Interrupted):
         tiny.trainer([tiny.Watch(stop), *callbacks], epochs=3).fit(broken, tiny.data())

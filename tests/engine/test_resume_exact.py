@@ -29,7 +29,7 @@ def fit(module, folder, *, stop=None, interrupt=None, workers=0, accumulate=1, c
     def look(trainer, module, batch):
         batches.append(batch.index.tolist())
         if len(batches) == interrupt:
-            asked.received = 2
+            asked.signals.received = 2
         if len(batches) == stop:
             raise Killed
 

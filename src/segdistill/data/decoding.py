@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from segdistill.cores import cores
 from segdistill.data.files import SegmentationSet
 from segdistill.data.loading import OnError
 from segdistill.data.resident import Decoded, ResidentSet, folder_of, read_index
@@ -68,7 +69,7 @@ def _build(source: SegmentationSet, folder: Path, on_error: OnError) -> None:
     part = folder.with_name(f"{folder.name}.part")
     for left in (part, folder):  # by somebody who was killed; or cut off
         shutil.rmtree(left, ignore_errors=True)
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         sizes = _each(pool, source, source.size, on_error)
         needed = 4 * sum(size[0] * size[1] for size in sizes if not isinstance(size, UserError))
         require_disk(
@@ -134,7 +135,3 @@ def _decode(source: SegmentationSet, index: int) -> Pixels:
     if image.shape != (3, *mask.shape):
         raise UserError(f"{source.names[index]}: image {image.shape[1:]} and mask {mask.shape} differ in size")
     return image, mask
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

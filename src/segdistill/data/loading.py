@@ -1,6 +1,8 @@
 """From a dataset to batches: read, augment, collate; a broken image is an error or is skipped and reported."""
 
+import os
 import signal
+import threading
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
@@ -218,6 +220,18 @@ def loader(dataset: Dataset[Batch], order: Any, how: Loading, *, persistent_work
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:
-    """Ctrl-C and a cluster's warning go to the whole group: a worker that died of one would fail the step at hand."""
+    """Ctrl-C and a cluster's warnings go to all processes: a worker that died of one would fail the step at hand.
+
+    SIGTERM is obeyed if it is the main process that sends it.
+    """
     for number in (signal.SIGINT, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_when_told_by, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_told_by(parent: int) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
+        pass
+    os._exit(0)

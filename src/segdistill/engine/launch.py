@@ -22,14 +22,30 @@ VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZ
 def ranks_run_alone(folder: RunFolder, trainer: pl.Trainer) -> Iterator[None]:
     """Within it, Lightning's subprocess launcher starts ``segdistill.train_alone`` on this run's config and folder.
 
-    By default it repeats ``sys.argv`` in every rank: under ``-m`` each would start the whole sweep again. Afterwards
-    the process group and the launcher's variables are gone, so that the next job of a sweep can start its own.
+    By default it repeats ``sys.argv`` in every rank: under ``-m`` each would start the whole sweep again. Where a
+    cluster has started the ranks, nothing is launched. Afterwards the process group and what was set for it are gone,
+    so that the next job of a sweep can start its own.
     """
     launcher = trainer.strategy.launcher
-    if not isinstance(launcher, _SubprocessScriptLauncher):
-        yield
-        return
-    owner = "LOCAL_RANK" not in os.environ
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    try:
+        with (
+            _launching(folder, launcher)
+            if isinstance(launcher, _SubprocessScriptLauncher)
+            else contextlib.nullcontext()
+        ):
+            yield
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _launching(folder: RunFolder, launcher: _SubprocessScriptLauncher) -> Iterator[None]:
     main = sys.modules["__main__"]  # now: a process that was forked for a job has another than it was imported with
     argv, spec, hydra = sys.argv, main.__spec__, HydraConfig.instance().cfg
     sys.argv = [argv[0], str(folder.config), str(folder.path)]
@@ -46,11 +62,6 @@ def ranks_run_alone(folder: RunFolder, trainer: pl.Trainer) -> Iterator[None]:
         raise
     finally:
         sys.argv, main.__spec__, HydraConfig.instance().cfg = argv, spec, hydra
-        if dist.is_initialized():
-            dist.destroy_process_group()
-        if owner:
-            for name in VARIABLES:
-                os.environ.pop(name, None)
 
 
 def _end(launcher: _SubprocessScriptLauncher) -> list[int]:

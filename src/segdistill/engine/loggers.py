@@ -8,7 +8,7 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,15 @@ def remembered(folder: RunFolder, place: Place) -> Place:
     return place
 
 
+class Wandb(WandbLogger):
+    """Outlived by the run where it must be: a cluster that warns a job by SIGTERM ends W&B's service by that."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log them if there is anybody to log to."""
+        with contextlib.suppress(ConnectionError):
+            super().log_metrics(metrics, step)
+
+
 def wandb_logger(
     *,
     project: str,
@@ -62,7 +71,7 @@ def wandb_logger(
     # Not made of the path: two containers that share a project often have the same one.
     run_id = _kept(folder).get("wandb") or secrets.token_hex(6)
     _keep(folder, {"wandb": run_id})
-    return WandbLogger(
+    return Wandb(
         project=project,
         save_dir=folder,
         name=name,
@@ -142,7 +151,8 @@ def finish(loggers: Sequence[Logger], code: int = 0) -> None:
         if isinstance(logger, WandbLogger):
             import wandb
 
-            wandb.finish(exit_code=code)
+            with contextlib.suppress(ConnectionError):  # as in Wandb
+                wandb.finish(exit_code=code)
         elif isinstance(logger, MLFlowLogger) and code:
             logger.finalize("failed")  # it may have failed after the last fit or test
 

@@ -71,7 +71,7 @@ def cancel(folder: SweepFolder) -> list[str]:
     if plan.cluster == "slurm":
         from segdistill.sweep.engines_slurm import cancel as scancel
 
-        scancel(folder.path.name)
+        scancel(folder)
         told.append("its Slurm jobs are cancelled")
     for job in distinct(plan.jobs):
         run = folder.run(job)

@@ -40,15 +40,16 @@ class InProcess(BasicLauncher):
 
         returns: list[JobReturn] = []
         for number, one in enumerate(job_overrides):
-            log.info("[%d/%d] %s", number + 1, len(job_overrides), _subdir(one))
+            log.info("[%d/%d] %s", number + 1, len(job_overrides), subdir(one))
             returns += super().launch([one], initial_job_idx + number)
-            status = self.sweep.path / _subdir(one) / "status.json"
+            status = self.sweep.path / subdir(one) / "status.json"
             if status.exists() and read_json(status)["code"] == 130:
                 raise KeyboardInterrupt
         return returns
 
 
-def _subdir(overrides: Sequence[str]) -> str:
+def subdir(overrides: Sequence[str]) -> str:
+    """Name of a job's run folder."""
     return next(one.split("=", 1)[1].strip("'") for one in overrides if one.startswith("hydra.sweep.subdir="))
 
 
