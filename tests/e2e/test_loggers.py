@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_each_job_of_a_sweep_has_its_own_run_in_every_logger(tmp_path):
 def test_an_interrupted_run_ends_as_such_and_goes_on_in_the_same_runs(monkeypatch):
     def stop(self, trainer, *_):
         if trainer.global_step == 2:
-            raise Interrupted("stopped")
+            raise Interrupted(signal.SIGTERM)
 
     remembered(RunFolder("run"), Place("ablation", ("kd=none",)))
     with monkeypatch.context() as patch:

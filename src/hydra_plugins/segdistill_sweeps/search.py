@@ -32,7 +32,7 @@ class SearchSweeper(Sweeper):
     Args:
         sampler: the config of an Optuna sampler that takes a ``seed``.
         direction: of the value that a job returns, maximize or minimize.
-        storage: URL of the database.
+        storage: URL of the database; None is ``study.db`` in the sweep's folder.
         study_name: of the study in it.
         n_trials: how many finished trials there shall be, those of earlier launches included.
         n_jobs: how many are launched together; the next are suggested when all of them have ended.
@@ -44,7 +44,7 @@ class SearchSweeper(Sweeper):
         self,
         sampler: DictConfig,
         direction: str,
-        storage: str,
+        storage: str | None,
         study_name: str,
         n_trials: int,
         n_jobs: int,
@@ -88,7 +88,9 @@ class SearchSweeper(Sweeper):
         for name, value in {"axes": list(space.searched), "expected": self.n_trials}.items():
             if hasattr(self.launcher, name):
                 setattr(self.launcher, name, value)
-        study = _study.open_study(self.storage, self.study_name, self.direction, self.sampler)
+        study = _study.open_study(
+            self.storage or f"sqlite:///{folder}/study.db", self.study_name, self.direction, self.sampler
+        )
         missing = max(0, self.n_trials - _study.finished(study))
         begun = _study.unfinished(study)[:missing]
         for at in range(0, len(begun), self.n_jobs):
