@@ -1,6 +1,7 @@
 """All of a config is checked before anything is built, trained or downloaded; all mistakes come in one message."""
 
 import difflib
+import importlib.util
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from segdistill.errors import UserError, mendable
 from segdistill.rules import RULES, TERM_RULES, broken
 from segdistill.term_checks import class_map, losses, stored, taps
 
+LOGGERS_WITH_EXTRAS = ("tensorboard", "mlflow")  # each named like its package and its extra
+
 
 def check_config(cfg: DictConfig, *, here: bool = True) -> None:
     """Raise one UserError that lists everything that is wrong with ``cfg``.
@@ -27,7 +30,7 @@ def check_config(cfg: DictConfig, *, here: bool = True) -> None:
     if not errors:
         checks = (
             *(_ranges, _targets, _classes, class_map, taps, losses, stored, _files),
-            *(held_out, labelled, residence),
+            *(held_out, labelled, residence, _loggers),
             *([_devices] if here else []),
         )
         errors = [message.replace("\n", "\n    ") for check in checks for message in check(cfg)]
@@ -122,3 +125,9 @@ def _devices(cfg: DictConfig) -> Iterator[str]:
         yield f"trainer.accelerator={accelerator}: this machine has no CUDA device; use trainer=cpu"
     elif accelerator in ("gpu", "cuda") and isinstance(devices, int) and devices > gpus:
         yield f"trainer.devices={devices}: this machine has {gpus}"
+
+
+def _loggers(cfg: DictConfig) -> Iterator[str]:
+    for name in cfg.logger:
+        if name in LOGGERS_WITH_EXTRAS and importlib.util.find_spec(str(name)) is None:
+            yield f"logger={name} needs an extra: pip install 'segdistill[{name}]'"

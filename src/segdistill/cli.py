@@ -14,6 +14,7 @@ USAGE = """usage: segdistill VERB [overrides]
   data check   scan a dataset before training on it: segdistill data check dataset=camvid dataset.root=DIR
   cache        a teacher's stored outputs: cache build (what such a run reads), info, verify, clear key=KEY
   sweep        a sweep's folder: sweep status DIR, watch DIR, resume DIR, cancel DIR
+  report       a sweep's table with paired differences, and report/index.html: segdistill report DIR output=markdown
   benchmark    what a step, a batch of data, a loss or inference costs: segdistill benchmark what=step size=[352,480]
 
 Overrides are Hydra's: group=option key=value. output=json prints one JSON document on stdout.
@@ -35,10 +36,12 @@ def main() -> None:
         sys.exit(data_check(rest[1:]))
     if verb == "cache" and rest[:1] and rest[0] in ("build", "info", "verify", "clear"):
         sys.exit(cache(rest[0], rest[1:]))
-    if verb == "sweep" and rest[:1] and rest[0] in ("status", "watch", "resume", "cancel") and rest[1:]:
+    if verb == "sweep" and rest[:1] and rest[0] in ("status", "watch", "resume", "cancel"):
         sys.exit(sweep(rest[0], rest[1:]))
     if verb == "benchmark":
         sys.exit(benchmark(rest))
+    if verb == "report":
+        sys.exit(report(rest))
     print(f"error: {' '.join(arguments[:2])!r} is no verb\n\n{USAGE}", end="", file=sys.stderr)
     sys.exit(2)
 
@@ -52,6 +55,9 @@ def train(arguments: Sequence[str] | None = None) -> None:
 
 def _hydra_train(arguments: list[str]) -> int:
     if not {"-h", "--help", "--cfg", "--info", "--hydra-help", "-c", "-i"} & set(arguments) and _told(arguments):
+        return 2
+    if any(one.startswith("+sweep=") for one in arguments) and not {"-m", "--multirun"} & set(arguments):
+        print("error: +sweep=... is for sweeps; add -m: python train.py -m +sweep=...", file=sys.stderr)
         return 2
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -146,23 +152,6 @@ def _resume(folder: str, arguments: Sequence[str]) -> int:
     return code
 
 
-def sweep(verb: str, arguments: Sequence[str]) -> int:
-    """``segdistill sweep resume|cancel DIR``."""
-    from segdistill.outcome import guarded
-    from segdistill.sweep import control
-    from segdistill.sweep.folder import SweepFolder
-
-    command: list[str] = []
-
-    def act() -> None:
-        if verb == "resume":
-            command.extend(control.resume(arguments))
-        else:
-            print(*control.cancel(SweepFolder(arguments[0])), sep="\n")
-
-    return guarded(act) or (_hydra_train(command) if command else 0)
-
-
 def models(arguments: Sequence[str]) -> int:
     """``segdistill models``: the table of students and teachers."""
     if _told(arguments, "models"):
@@ -242,6 +231,17 @@ def cache(verb: str, arguments: Sequence[str]) -> int:
     return guarded(act) or code
 
 
+def sweep(verb: str, arguments: Sequence[str]) -> int:
+    """``segdistill sweep status|watch|cancel|resume DIR``; all but the last import neither torch nor Hydra."""
+    from segdistill.sweep import commands
+
+    if verb != "resume":
+        verbs = {"status": commands.status, "watch": commands.watch, "cancel": commands.cancel}
+        return verbs[verb](arguments)
+    command: list[str] = []
+    return commands.resume(arguments, command) or _hydra_train(command)
+
+
 def benchmark(arguments: Sequence[str]) -> int:
     """``segdistill benchmark``: times, memory and ratios, or two such measurements compared."""
     if _told(arguments, "benchmark"):
@@ -256,3 +256,10 @@ def benchmark(arguments: Sequence[str]) -> int:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("benchmark", overrides=list(arguments))
     return guarded(lambda: command.benchmark(cfg, Console(width=None if sys.stdout.isatty() else 180)))
+
+
+def report(arguments: Sequence[str]) -> int:
+    """``segdistill report DIR``: the summary of a sweep."""
+    from segdistill.report.command import report as show
+
+    return show(arguments)

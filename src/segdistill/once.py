@@ -32,4 +32,6 @@ def made_once(path: Path, found: Callable[[], T | None], make: Callable[[], obje
             if not waiting:
                 log.info("another process is making %s; waiting for it", path)
             waiting = True
+    if waiting:
+        log.info("%s is there", path)
     return there

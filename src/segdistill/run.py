@@ -18,8 +18,9 @@ from segdistill.checks import check_config
 from segdistill.engine.callbacks.teacher_outputs import TeacherOutputs
 from segdistill.engine.compiling import Way, compute
 from segdistill.engine.data_module import DataModule
+from segdistill.engine.heartbeat import Heartbeat
 from segdistill.engine.launch import ranks_run_alone
-from segdistill.engine.loggers import finish
+from segdistill.engine.loggers import ALONE, Place, finish
 from segdistill.engine.module import DistillModule
 from segdistill.engine.run_folder import RunFolder, read_json, write_text
 from segdistill.engine.teacher import Teacher
@@ -38,13 +39,13 @@ from segdistill.trainer import build_training, timing, uses_gpu
 log = logging.getLogger(__name__)
 
 
-def run(cfg: DictConfig, path: Path, *, group: str | None = None) -> dict[str, Any]:
+def run(cfg: DictConfig, folder: RunFolder, *, place: Place = ALONE) -> dict[str, Any]:
     """Check, build, train, evaluate, write. Returns what ``metrics.json`` holds.
 
     Args:
         cfg: the composed config.
-        path: the run folder.
-        group: name of the sweep that the run belongs to, for the loggers.
+        folder: the run folder.
+        place: where the run belongs, for the loggers.
 
     Raises:
         UserError: anything the user can mend; found before training wherever it can be.
@@ -52,22 +53,31 @@ def run(cfg: DictConfig, path: Path, *, group: str | None = None) -> dict[str, A
     quieten()
     if not is_first_rank():
         logging.getLogger().setLevel(logging.ERROR)  # the rest would be told twice
-    folder = RunFolder(path, writes=is_first_rank())
     check_config(cfg)
     resume_from = open_folder(folder, cfg)
+    with Heartbeat(folder):
+        metrics = build_and_train(cfg, folder, resume_from, place)
+    if folder.writes:
+        folder.status("done", code=0, message="")
+    return metrics
+
+
+def build_and_train(cfg: DictConfig, folder: RunFolder, resume_from: Path | None, place: Place) -> dict[str, Any]:
+    """``run`` with a config that is right and a folder that is taken."""
     sets = build.datasets(cfg)
     pl.seed_everything(cfg.seed, verbose=False)
     student = build.student(cfg, sets)
     thawing = transfer.finetuning(cfg, student)
     if resume_from is None:
         transfer.load_initial_weights(cfg, student)
+    folder.tell(phase="teacher" if cfg.kd.terms else "preparing")
     module, teacher, cache = build_module(cfg, sets, student)
     extra = [thawing] if cache is None else [thawing, TeacherOutputs(cache.fill)]
-    training = build_training(cfg, folder, sets, *extra, group=group)
+    training = build_training(cfg, folder, sets, *extra, place=place)
     stored = None if cache is None else cache.kept
     trainer, data = training.trainer, build.data_module(cfg, sets, on_gpu=uses_gpu(cfg), stored=stored)
-    switches = set_switches(cfg, folder, module, trainer, data)
     try:
+        switches = set_switches(cfg, folder, module, trainer, data)
         with ranks_run_alone(folder, trainer):
             trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
             if cfg.engine.score == "best" and folder.best.exists():
@@ -80,9 +90,12 @@ def run(cfg: DictConfig, path: Path, *, group: str | None = None) -> dict[str, A
             "stopped": training.stopped.told,
             "skipped_images": sorted(training.history.failed),
         }
-        return conclude(cfg, folder, module, sets, facts)
-    finally:
-        finish(trainer.loggers)
+        metrics = conclude(cfg, folder, module, sets, facts)
+    except BaseException as error:
+        finish(trainer.loggers, explain(error)[0])
+        raise
+    finish(trainer.loggers)
+    return metrics
 
 
 class Built(NamedTuple):
@@ -162,15 +175,16 @@ def open_folder(folder: RunFolder, cfg: DictConfig) -> Path | None:
                 f"{folder.path} holds a finished run; choose another hydra.run.dir, or move that folder away"
             )
         folder.create()
-        if folder.last.exists() and folder.config.exists() and folder.config.read_text() != told:
-            raise UserError(
-                f"{folder.path} holds an interrupted run of another config; go on with it as it was by "
-                f"resume={folder.path}, or choose another hydra.run.dir"
-            )
+        if folder.config.exists() and folder.config.read_text() != told:
+            if folder.last.exists():
+                raise UserError(
+                    f"{folder.path} holds an interrupted run of another config; go on with it as it was by "
+                    f"resume={folder.path}, or choose another hydra.run.dir"
+                )
+            folder.loggers.unlink(missing_ok=True)  # of another run
         write_text(folder.config, told)
         if not folder.last.exists():
             folder.tuned.unlink(missing_ok=True)  # of another try
-        folder.status("running")
     if folder.last.exists():
         log.info("going on from %s", folder.last)
         return folder.last
@@ -178,14 +192,14 @@ def open_folder(folder: RunFolder, cfg: DictConfig) -> Path | None:
 
 
 def run_to_status(
-    cfg: DictConfig, path: Path, *, group: str | None = None, again: bool = False
+    cfg: DictConfig, path: Path, *, place: Place = ALONE, again: bool = False
 ) -> tuple[int, dict[str, Any] | None]:
     """``run``, with its end in ``status.json`` and on stderr; returns the exit code and the metrics.
 
     Args:
         cfg: the composed config.
         path: the run folder; while another process runs there, this one waits.
-        group: name of the sweep that the run belongs to, for the loggers.
+        place: the sweep that the run belongs to, for the loggers.
         again: a finished run is left as it is, and its metrics are returned.
 
     Raises:
@@ -197,7 +211,7 @@ def run_to_status(
         with folder.held() if folder.writes else contextlib.nullcontext():
             if again and folder.metrics.exists():
                 return 0, read_json(folder.metrics)
-            return _ended(folder, lambda: run(cfg, path, group=group))
+            return _ended(folder, lambda: run(cfg, folder, place=place))
     except (Exception, KeyboardInterrupt) as error:  # the folder cannot be had
         return _told(error)[0], None
 

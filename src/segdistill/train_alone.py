@@ -11,11 +11,12 @@ from pathlib import Path
 import segdistill.threads  # noqa: F401 (before torch)  # isort: skip
 from omegaconf import DictConfig, OmegaConf
 
+from segdistill.engine.loggers import ALONE, Place
 from segdistill.run import is_first_rank, run_to_status
 
 
-def main(config: str, folder: str, *, group: str | None = None) -> int:
-    """Run it, in the sweep ``group`` if that is given; returns the exit code. A finished run is left as it is."""
+def main(config: str, folder: str, *, place: Place = ALONE) -> int:
+    """Run it, in its place in a sweep if that is given; returns the exit code. A finished run is left as it is."""
     first = is_first_rank()
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if first:
@@ -23,7 +24,7 @@ def main(config: str, folder: str, *, group: str | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers)
     cfg = OmegaConf.load(config)
     assert isinstance(cfg, DictConfig)
-    return run_to_status(cfg, Path(folder), group=group, again=True)[0]
+    return run_to_status(cfg, Path(folder), place=place, again=True)[0]
 
 
 if __name__ == "__main__":

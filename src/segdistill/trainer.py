@@ -19,6 +19,7 @@ from segdistill.engine.callbacks.interrupt import Interrupt
 from segdistill.engine.callbacks.progress import Progress
 from segdistill.engine.callbacks.samples import Samples
 from segdistill.engine.callbacks.stopping import Hopeless, Stopped
+from segdistill.engine.loggers import Place, remembered
 from segdistill.engine.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -34,9 +35,9 @@ class Training(NamedTuple):
 
 
 def build_training(
-    cfg: DictConfig, folder: RunFolder, sets: dict[str, SegmentationSet], *extra: pl.Callback, group: str | None
+    cfg: DictConfig, folder: RunFolder, sets: dict[str, SegmentationSet], *extra: pl.Callback, place: Place
 ) -> Training:
-    """The Trainer of a run, with ``extra`` callbacks; ``group`` is the sweep that it belongs to."""
+    """The Trainer of a run, with ``extra`` callbacks; ``place`` is for its loggers."""
     classes = list(cfg.dataset.classes)
     colours = class_colors(build.plain(cfg.dataset.palette), len(classes))
     history = History(folder)
@@ -52,7 +53,9 @@ def build_training(
     if arguments.get("sync_batchnorm") and not uses_gpu(cfg):
         log.warning("trainer.sync_batchnorm has no effect on a CPU: BatchNorm there sees one device's batch only")
         arguments["sync_batchnorm"] = False
-    facts = {"folder": str(folder.path), "name": folder.path.name, "group": group, "tags": _tags(cfg)}
+    place = remembered(folder, place)
+    tags = [*_tags(cfg), *place.tags]
+    facts = {"folder": str(folder.path), "name": folder.path.name, "group": place.group, "tags": tags}
     debug = arguments.get("fast_dev_run")  # Lightning takes no logger then
     trainer: pl.Trainer = instantiate(
         arguments,

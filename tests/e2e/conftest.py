@@ -108,6 +108,11 @@ def finish(process: subprocess.Popen[str], timeout: float = 120) -> Ended:
     return Ended(process.returncode, out, out)
 
 
+def jobs_in(sweep: str | Path) -> list[Path]:
+    """The run folders of a sweep."""
+    return sorted(path.parent for path in Path(sweep).glob("*/status.json"))
+
+
 def complete(folder: Path, *, absent: Sequence[str] = ()) -> list[str]:
     """What a finished run folder lacks."""
     lacking = [name for name in FOLDER if name not in absent and not (folder / name).is_file()]

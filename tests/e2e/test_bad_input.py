@@ -2,6 +2,7 @@
 
 import builtins
 import errno
+import importlib.util
 import json
 from pathlib import Path
 
@@ -422,16 +423,11 @@ def test_a_diverging_run_stops_and_says_what_to_lower():
     refused(run("kd=none", "optimizer=sgd", "optimizer.lr=1e30", "epochs=3"), "not finite: task", "Lower optimizer.lr")
 
 
-def test_a_missing_extra_is_named(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.split(".")[0] == "tensorboard":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    refused(run("kd=none", "logger=tensorboard"), "pip install 'segdistill[tensorboard]'")
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+def test_a_missing_extra_is_named_before_anything_is_built(monkeypatch, name):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda found, *rest: None if found == name else real(found, *rest))
+    refused(run("kd=none", f"logger={name}"), f"logger={name} needs an extra: pip install 'segdistill[{name}]'")
 
 
 def test_resume_of_what_is_no_run_folder(tmp_path):

@@ -153,15 +153,6 @@ def test_every_trainer_in_a_short_run(name):
     assert json.loads(ended.out)["epochs"] == 1
 
 
-def test_wandb_writes_one_offline_run_for_a_job(tmp_path, monkeypatch):
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    ended = train(*TINY, "logger=wandb", "kd=none", "epochs=1", "hydra.run.dir=run")
-    assert ended.code == 0, ended.err
-    written = list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
-    assert len(written) == 1
-    assert written[0].stat().st_size > 1000
-
-
 def test_tensorboard_writes_scalars_and_pictures(tmp_path):
     accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     ended = train(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.e2e.conftest import TINY, complete, train
+from tests.e2e.conftest import TINY, complete, jobs_in, train
 
 DDP = [
     "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "epochs=2", "trainer.check_val_every_n_epoch=1",
@@ -62,7 +62,7 @@ def test_jobs_of_a_sweep_one_after_the_other_and_the_same_seed_gives_the_same_st
         "dataset.source.num_images={train: 8, val: 5, test: 3}", "hydra.sweep.dir=sweep",
     )  # fmt: skip
     assert ended.code == 0, ended.err
-    folders = sorted(path for path in Path("sweep").iterdir() if path.is_dir())
+    folders = jobs_in("sweep")
     assert len(folders) == 4
     for folder in folders:
         assert complete(folder) == []
@@ -89,6 +89,30 @@ def test_a_bad_loss_in_one_of_two_processes_ends_both_and_no_later_job(untrained
     ended = train("-m", *TINY, *DDP, "seed=0,1", "kd=none", "hydra.sweep.dir=sweep")
     assert ended.code == 2
     assert "not finite: task" in ended.err
-    bad, good = sorted(path for path in Path("sweep").iterdir() if path.is_dir())
+    bad, good = jobs_in("sweep")
     assert json.loads((bad / "status.json").read_text())["state"] == "failed"
     assert complete(good) == []
+
+
+def test_two_processes_in_each_job_of_a_search():
+    """Optuna draws in the launching process only; what the first job leaves behind would break the second."""
+    ended = train("-m", *TINY, *DDP, "+sweep=search", "search.n_trials=2", "kd=none", "epochs=1", "hydra.sweep.dir=s")
+    assert ended.code == 0, ended.err
+    assert len(jobs_in("s")) == 2
+    assert [complete(folder) for folder in jobs_in("s")] == [[], []]
+    assert "best of 2 trials" in ended.out
+    assert not {"MASTER_PORT", "LOCAL_RANK", "WORLD_SIZE"} & set(os.environ)
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", ["local", "joblib", "ray"])
+def test_two_processes_in_each_job_of_every_engine(cluster):
+    typed = [*(one for one in TINY if one != "cluster=none"), f"cluster={cluster}", "hydra.sweep.dir=sweep"]
+    typed += {"ray": ["cluster.cpus=2"], "joblib": ["cluster.jobs=1"]}.get(cluster, [])
+    ended = train("-m", *typed, *DDP, "seed=0,1", "kd=none")
+    assert ended.code == 0, ended.err
+    assert [complete(folder) for folder in jobs_in("sweep")] == [[], []]
+    for folder in jobs_in("sweep"):
+        history = (folder / "history.csv").read_text().splitlines()
+        assert history[-1].split(",")[1] == "4"  # 8 images, 2 a device, 2 devices, 2 epochs

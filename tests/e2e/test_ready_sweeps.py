@@ -14,7 +14,7 @@ from segdistill.checks import check_config
 from segdistill.conf_dir import conf_dir
 
 FILES = {file.stem: OmegaConf.load(file) for file in sorted((conf_dir() / "sweep").glob("*.yaml"))}
-GRIDS = {name: told.hydra.sweeper.grids for name, told in FILES.items() if "grids" in told.hydra.sweeper}
+GRIDS = {name: told.grids for name, told in FILES.items() if "grids" in told}
 GROUPS = {folder.name for folder in conf_dir().iterdir() if folder.is_dir()}
 
 
@@ -31,7 +31,7 @@ def jobs(name):
 @cache
 def composed(name, groups):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("train", overrides=["hydra/sweeper=grids", f"+sweep={name}", *groups])
+        return compose("train", overrides=[f"+sweep={name}", *groups])
 
 
 def config(name, job):

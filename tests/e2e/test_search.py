@@ -30,15 +30,15 @@ def trials(folder):
 
 def scores(folder):
     """Val mIoU of each finished run; there is no other folder."""
-    paths = [path for path in folder.iterdir() if path.is_dir()]
+    paths = [path for path in folder.iterdir() if path.is_dir() and path.name != "report"]
     return {path.name: json.loads((path / "metrics.json").read_text())["val"]["miou"] for path in paths}
 
 
 def test_a_search_maximises_the_val_miou_and_goes_on_where_it_was():
-    first = train(*SEARCH, "hydra.sweeper.n_trials=1")
+    first = train(*SEARCH, "search.n_trials=1")
     assert first.code == 0, first.err
     before = {path: path.stat().st_mtime_ns for path in Path("found").rglob("metrics.json")}
-    second = command(lambda: sys.exit(cli.sweep("resume", ["found", "hydra.sweeper.n_trials=2"])))
+    second = command(lambda: sys.exit(cli.sweep("resume", ["found", "search.n_trials=2"])))
     assert second.code == 0, second.err
     assert len(trials(Path("found"))) == 2
     assert trials(Path("found")) == scores(Path("found"))
@@ -65,7 +65,7 @@ def test_a_hopeless_run_ends_early_with_all_that_a_run_leaves_and_says_why():
 
 @pytest.mark.slow
 def test_killed_at_a_random_moment_and_launched_again_ends_with_every_trial_once(tmp_path):
-    typed = [*SEARCH, "hydra.sweeper.n_trials=4", "epochs=3"]
+    typed = [*SEARCH, "search.n_trials=4", "epochs=3"]
     process, folder = start(*typed, cwd=tmp_path), tmp_path / "found"
     end = time.monotonic() + 100
     while not list(folder.glob("*/status.json")):

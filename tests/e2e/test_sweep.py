@@ -40,7 +40,7 @@ def test_a_queue_shares_one_teacher_and_goes_on_where_a_job_failed():
     ended = train("-m", *LOCAL, *axes, "epochs=1")
     assert ended.code == 1
     assert ended.err.count("trained once, by the first that needs it") == 1
-    assert "shared by 2 jobs: the teacher" in ended.err
+    assert "for 2 jobs: the teacher" in ended.err
     assert len(list(Path("outputs/teachers").glob("*/metrics.json"))) == 1
     assert starts(next(Path("outputs/teachers").glob("*/train.log"))) == 1
     assert sorted(states().values()) == ["done", "done", "done", "failed"]
@@ -80,6 +80,12 @@ def test_mistakes_are_told_before_anything_starts(typed, told):
     assert not Path("sweep").exists()
 
 
+def test_a_ready_sweep_without_m_is_no_single_run():
+    ended = train(*TINY, "+sweep=recipes", "kd=none", "trainer=debug")
+    assert ended.code == 2
+    assert "add -m" in ended.err
+
+
 def test_a_folder_that_holds_a_sweep_is_refused_and_one_that_is_being_swept():
     from filelock import FileLock
 
@@ -107,6 +113,25 @@ def test_resume_says_what_it_cannot_do():
     ended = resume()
     assert ended.code == 2
     assert "has schema 7, this version reads 1" in ended.err
+
+
+def test_cancel_stops_what_runs_and_lets_nothing_begin(tmp_path):
+    typed = [*LOCAL, "kd=none", "seed=0,1,2", "epochs=200", "callbacks.samples.count=0"]
+    process = start("-m", *typed, cwd=tmp_path)
+    until = time.monotonic() + 90
+    while not list(tmp_path.glob("sweep/*/checkpoints/last.ckpt")):
+        assert process.poll() is None, finish(process).out
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    ended = command(lambda: sys.exit(cli.sweep("cancel", ["sweep"])))
+    assert ended.code == 0
+    assert "no further job begins" in ended.out
+    assert finish(process).code == 130
+    assert "done" not in states().values()
+    assert "interrupted" in states().values()
+    assert len(states()) == 2  # two side by side; the third has not begun
+    ended = command(lambda: sys.exit(cli.sweep("status", ["sweep"])))
+    assert "cancelled" in ended.out
 
 
 def kill_and_resume(tmp_path: Path, kills: int, jobs: int) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from segdistill.engine.callbacks.checkpoint import Checkpoint
 from segdistill.engine.callbacks.history import History
-from segdistill.engine.run_folder import RunFolder, read_json
+from segdistill.engine.run_folder import RunFolder
 from tests import tiny
 
 
@@ -19,7 +19,7 @@ def rows(folder):
 
 def fit(folder, *, epochs=2, stop=None, ckpt_path=None, look=None, data=None, **options):
     """As a run arranges its callbacks; ``stop`` raises after that many batches."""
-    count, history = [], History(folder, heartbeat_seconds=0)
+    count, history = [], History(folder)
 
     def watch(trainer, module, batch):
         count.append(1)
@@ -65,10 +65,22 @@ def test_validation_is_in_the_rows_of_its_epochs_only(folder):
     assert [bool(row.get("val/miou")) for row in rows(folder)] == [False, True, False, True]
 
 
-def test_a_heartbeat_says_where_the_run_is(folder):
-    fit(folder, epochs=1)
-    status = read_json(folder.path / "status.json")
-    assert (status["state"], status["message"]) == ("running", "epoch 0, step 6")
+def test_it_tells_where_the_run_is_and_writes_nothing_for_it(folder):
+    fit(folder, stop=8)
+    told = {key: folder.progress[key] for key in ("phase", "step", "from_step", "steps", "epoch")}
+    assert told == {"phase": "training", "step": 8, "from_step": 0, "steps": 12, "epoch": 1}
+    assert folder.progress["val_miou"] == pytest.approx(float(rows(folder)[0]["val/miou"]))
+    assert not (folder.path / "status.json").exists()
+
+
+def test_a_resumed_run_counts_from_where_it_goes_on_and_knows_the_best_so_far(folder):
+    fit(folder, stop=8)
+    again = RunFolder(folder.path)
+    seen = []
+    fit(again, ckpt_path=folder.last, look=lambda _: seen.append(dict(again.progress)))
+    assert (seen[0]["from_step"], seen[0]["step"], again.progress["step"]) == (8, 9, 12)
+    assert seen[0]["val_miou"] == pytest.approx(float(rows(folder)[0]["val/miou"]))
+    assert again.progress["val_miou"] == max(float(row["val/miou"]) for row in rows(folder))
 
 
 def test_rows_that_will_be_redone_are_dropped(folder):

@@ -1,11 +1,8 @@
 import copy
 import io
-import json
 
-import pytest
 from rich.console import Console
 
-from segdistill.report.sweep import finished, remarks, sweep_table
 from segdistill.report.table import percent, run_table
 
 
@@ -38,14 +35,6 @@ def shown(draw, *args):
 def cells(text):
     """Rows of a table's body, cell by cell."""
     return [[cell.strip() for cell in line.strip().split("│")[1:-1]] for line in text.splitlines() if "│" in line]
-
-
-def sweep(tmp_path, *runs):
-    for number, run in enumerate(runs):
-        folder = tmp_path / f"{number}_job"
-        folder.mkdir()
-        (folder / "metrics.json").write_text(json.dumps(run))
-    return shown(sweep_table, tmp_path)
 
 
 def test_percent():
@@ -85,59 +74,3 @@ def test_a_debug_run_s_teacher_has_no_score(tmp_path):
     told = metrics(kd=("kl",))
     told["teacher"] = {"name": "large", "trained": False, "miou": None}
     assert ["teacher large", "-", "", "", ""] in cells(shown(run_table, told, tmp_path))
-
-
-def test_every_job_stands_beside_the_baseline_of_its_student_and_seed(tmp_path):
-    text = sweep(
-        tmp_path,
-        metrics(miou=0.50),
-        metrics(miou=0.60, seed=1),
-        metrics(("kl",), miou=0.523),
-        metrics(("kl", "cwd"), miou=0.59, seed=1),
-        metrics(("kl",), miou=0.4, student="tiny"),
-    )
-    assert "streets: mIoU on test, %" in text
-    assert cells(text) == [
-        ["small", "none", "0", "", "50.0", "", "12"],
-        ["small", "none", "1", "", "60.0", "", "12"],
-        ["small", "kl", "0", "70.0", "52.3", "+2.3", "12"],
-        ["small", "kl + cwd", "1", "70.0", "59.0", "-1.0", "12"],
-        ["tiny", "kl", "0", "70.0", "40.0", "", "12"],
-    ]
-    assert "no kd=none run of tiny, seed 0" in text
-    assert "no kd=none run of small" not in text
-    assert "one seed" not in text
-
-
-def test_one_run_without_test_images_makes_it_a_table_of_val(tmp_path):
-    assert "mIoU on val" in sweep(tmp_path, metrics(), metrics(test=False))
-
-
-def test_the_reader_is_told_of_a_missing_baseline_and_a_single_seed(tmp_path):
-    text = sweep(tmp_path, metrics(("kl",)), metrics(("cwd",)))
-    assert "no kd=none run of small, seed 0" in text
-    assert "one seed: differences of 1-2 points" in text
-
-
-@pytest.mark.parametrize(("teacher", "warned"), [(0.45, True), (0.55, False), (None, False)])
-def test_a_teacher_weaker_than_its_student_is_warned_of_once(tmp_path, teacher, warned):
-    runs = [metrics(), metrics(("kl",), teacher=teacher), metrics(("cwd",), teacher=teacher)]
-    told = remarks([(tmp_path, run) for run in runs], "test", {("small", 0)})
-    assert sum("weaker than the student" in line for line in told) == warned
-
-
-def test_a_score_that_does_not_exist_is_a_dash(tmp_path):
-    rows = cells(sweep(tmp_path, metrics(miou=0.5), metrics(("kl",), miou=None)))
-    assert rows[1][4:6] == ["-", ""]
-
-
-def test_jobs_are_in_the_order_of_their_numbers_and_unfinished_ones_left_out(tmp_path):
-    for name in ("10_x", "2_x", "1_x"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "metrics.json").write_text(json.dumps(metrics()))
-    (tmp_path / "3_x").mkdir()
-    assert [path.name for path, _ in finished(tmp_path)] == ["1_x", "2_x", "10_x"]
-
-
-def test_a_sweep_without_a_finished_job_says_so(tmp_path):
-    assert f"no job of {tmp_path} has finished" in shown(sweep_table, tmp_path)

@@ -223,7 +223,7 @@ def test_a_range_of_another_kind_in_the_same_folder(tmp_path):
 def test_numbers_that_are_no_counts(wrong):
     told = {"n_trials": 1, "n_jobs": 1} | wrong
     sweeper = SearchSweeper(OmegaConf.create(SAMPLER), "maximize", "sqlite://", "search", params={}, **told)
-    with pytest.raises(UserError, match=f"hydra.sweeper.{next(iter(wrong))}=.*at least 1"):
+    with pytest.raises(UserError, match=f"search.{next(iter(wrong))}=.*at least 1"):
         sweeper.setup(hydra_context=None, task_function=None, config=None)
 
 
@@ -252,9 +252,8 @@ def test_the_ready_search_asks_for_what_its_recipe_has():
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("train", ["+sweep=search"], return_hydra_config=True)
-    assert cfg.hydra.sweeper._target_.endswith("SearchSweeper")
-    assert cfg.hydra.sweeper.direction == "maximize"
+    assert cfg.search.direction == "maximize"
     assert cfg.callbacks.hopeless is not None
-    lines = [f"{name}={value}" for name, value in cfg.hydra.sweeper.params.items()]
+    lines = [f"{name}={value}" for name, value in cfg.search.params.items()]
     assert len(_study.search_space(lines).searched) == 4
-    assert all(OmegaConf.select(cfg, name) is not None for name in cfg.hydra.sweeper.params)
+    assert all(OmegaConf.select(cfg, name) is not None for name in cfg.search.params)

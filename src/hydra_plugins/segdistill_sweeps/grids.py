@@ -1,4 +1,4 @@
-"""The sweeper of ``-m``: every point of one grid, or of several grids one after the other."""
+"""Every point of one grid, or of several grids one after the other."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,14 +14,10 @@ class Grids(BasicSweeper):
 
     The config's ``grids`` is a list of mappings, key -> values as they are typed. Axes that are typed are in every
     grid, in place of its own.
-
-    Args:
-        params: axes of every grid.
-        max_batch_size: jobs that are launched together; of no use, for the launcher has a queue.
     """
 
-    def __init__(self, params: Mapping[str, str] | None = None, max_batch_size: int | None = None) -> None:
-        super().__init__(max_batch_size=None, params=dict(params or {}))
+    def __init__(self) -> None:
+        super().__init__(max_batch_size=None)
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch all jobs at once.
@@ -39,7 +35,7 @@ class Grids(BasicSweeper):
         axes: dict[str, None] = {}
         jobs: dict[tuple[str, ...], None] = {}
         for grid in self.config.grids or [{}]:
-            own = [f"{key}={value}" for key, value in {**self.params, **grid}.items() if str(key) not in typed]
+            own = [f"{key}={value}" for key, value in grid.items() if str(key) not in typed]
             overrides = parser.parse_overrides([*own, *arguments])
             twice = [message for one in overrides for message in repeated(one)]
             if twice:

@@ -1,4 +1,4 @@
-"""``hydra/sweeper=search``: Optuna's samplers, and a study that outlives the process that asks them."""
+"""``+sweep=search``: Optuna's samplers, and a study that outlives the process that asks them."""
 
 import logging
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ class SearchSweeper(Sweeper):
             raise UserError(f"a search needs Optuna ({error}): pip install 'segdistill[sweep]'") from error
         for name, value in (("n_trials", self.n_trials), ("n_jobs", self.n_jobs)):
             if not isinstance(value, int) or value < 1:
-                raise UserError(f"hydra.sweeper.{name}={value}: must be a whole number of at least 1")
+                raise UserError(f"search.{name}={value}: must be a whole number of at least 1")
         self.config, self.hydra_context = config, hydra_context
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config

@@ -24,7 +24,7 @@ class RunFolder:
 
     ``config.yaml`` (resolved), ``status.json``, ``metrics.json`` (written last: its presence means done),
     ``checkpoints/``, ``student.safetensors`` + ``model.json`` (the bundle), ``per_image.npz``, ``history.csv``,
-    ``tuned.json`` (what ``engine.auto_tune`` chose), ``samples/``, logs.
+    ``tuned.json`` (what ``engine.auto_tune`` chose), ``loggers.json`` (where its loggers go on), ``samples/``, logs.
     """
 
     def __init__(self, path: str | Path, *, writes: bool = True) -> None:
@@ -41,8 +41,10 @@ class RunFolder:
         self.weights = self.path / "student.safetensors"
         self.model = self.path / "model.json"
         self.tuned = self.path / "tuned.json"
+        self.loggers = self.path / "loggers.json"
         self.history = self.path / "history.csv"
         self.samples = self.path / "samples"
+        self.progress: dict[str, Any] = {}
 
     def create(self) -> None:
         """Make the folder; a UserError if that is not possible."""
@@ -72,19 +74,24 @@ class RunFolder:
         finally:
             lock.release()
 
-    def status(self, state: str, *, code: int | None = None, message: str = "") -> None:
-        """Write ``status.json``: running | done | failed | interrupted, with a heartbeat."""
-        write_json(
-            self.state,
-            {
-                "state": state,
-                "code": code,
-                "message": message,
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "heartbeat": time.time(),
-            },
-        )
+    def tell(self, **progress: Any) -> None:
+        """Say where the run is, in memory: the next ``status`` writes it. A new ``phase`` begins ``since`` now."""
+        if "phase" in progress:
+            progress = {"message": "", "since": time.time(), **progress}
+        self.progress.update(progress)
+
+    def status(self, state: str, *, code: int | None = None, message: str | None = None) -> None:
+        """Write ``status.json``: running | done | failed | interrupted, with a heartbeat and what the run has told.
+
+        Args:
+            state: the run's.
+            code: exit code of a run that has ended.
+            message: None leaves what was told last.
+        """
+        told = {"message": "", **self.progress} | ({} if message is None else {"message": message})
+        written = {"state": state, "code": code, "message": told.pop("message")}
+        who = {"pid": os.getpid(), "host": socket.gethostname(), "heartbeat": time.time()}
+        write_json(self.state, written | who | told)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -64,7 +64,6 @@ def conclude(
         write_train_images(folder, sets["train"])
         write_per_image(folder, found[splits[-1]], sets[splits[-1]])
         write_json(folder.metrics, metrics)
-        folder.status("done", code=0)
     return metrics
 
 

@@ -14,7 +14,7 @@ from segdistill.engine.run_folder import RunFolder, read_json
 from segdistill.errors import UserError
 from segdistill.sweep.folder import Plan, SweepFolder, distinct
 
-MAY_CHANGE = ("cluster", "hydra.sweeper.n_trials", "hydra.sweeper.n_jobs", "dry_run", "output")  # when going on
+MAY_CHANGE = ("cluster", "search.n_trials", "search.n_jobs", "dry_run", "output")  # when going on
 
 
 def resume_command(folder: SweepFolder, changes: Sequence[str]) -> list[str]:
@@ -64,6 +64,8 @@ def cancel(folder: SweepFolder) -> list[str]:
         UserError: the folder is no sweep.
     """
     plan = folder.read()
+    if all(folder.run(job).metrics.exists() for job in plan.jobs) and len(plan.jobs) >= plan.expected:
+        return ["all of its jobs are done"]
     folder.cancelled.touch()
     told = ["no further job begins"]
     if plan.cluster == "slurm":
@@ -93,10 +95,13 @@ def _busy(run: RunFolder) -> bool:
         return True
 
 
-def resume(arguments: Sequence[str]) -> list[str]:
-    """``segdistill sweep resume DIR``: the arguments to launch it again with, in the folder where it began."""
-    folder = SweepFolder(Path(arguments[0]))
-    command = resume_command(folder, arguments[1:])
+def resume(folder: SweepFolder, changes: Sequence[str]) -> list[str]:
+    """The arguments to launch the sweep again with; goes to where it began, since paths may be relative.
+
+    Raises:
+        UserError: as ``resume_command``; or the place is gone.
+    """
+    command = resume_command(folder, changes)
     plan = folder.read()
     tell_failed(folder, plan)
     if not Path(plan.cwd).is_dir():

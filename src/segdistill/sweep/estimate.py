@@ -56,8 +56,8 @@ class Estimates:
         """Seconds an epoch: one step of two images, scaled."""
         try:
             images = len(build.datasets(cfg, from_files=True)["train"])
-            networks = [build.seg_model(cfg.student)] + ([build.seg_model(cfg.teacher)] if cfg.kd.terms else [])
-        except UserError:  # it is said better where the job runs
+            networks = [untrained(one) for one in ([cfg.student, cfg.teacher] if cfg.kd.terms else [cfg.student])]
+        except Exception:  # whatever it is, it is said better where the job runs
             return None
         device = torch.device("cuda" if uses_gpu(cfg) else "cpu")
         batch = torch.zeros(2, 3, *build.augment(cfg).crop, device=device)
@@ -70,6 +70,14 @@ class Estimates:
             return (time.monotonic() - began) * images / len(batch)
         finally:
             torch.set_num_threads(before)
+
+
+def untrained(cfg: DictConfig) -> SegModel:
+    """A network as its config says, without fetching weights."""
+    own = cfg.copy()
+    if "encoder_weights" in own.network:
+        own.network.encoder_weights = None
+    return build.seg_model(own)
 
 
 def step(networks: list[SegModel], batch: torch.Tensor) -> None:

@@ -36,7 +36,7 @@ def forecast(
     same, done = len(jobs) - len(distinct(jobs)), len(distinct(jobs)) - len(left)
     remarks = [f"{done} done before"] if done else []
     remarks += [f"{same} equal others (kd=none asks no teacher) and are not run"] if same else []
-    yield f"sweep {folder.path}: {expected} jobs" + (f" ({', '.join(remarks)})" if remarks else "")
+    yield f"sweep {folder.path}: {_jobs(expected)}" + (f" ({', '.join(remarks)})" if remarks else "")
     chosen = [cfg for cfg in (configs[job.name] for job in left) if not cfg.trainer.get("fast_dev_run")]
     yield from shared(chosen)
     if chosen:
@@ -59,9 +59,13 @@ def shared(configs: Sequence[DictConfig]) -> Iterator[str]:
             stores[key] = stores.get(key, 0) + 1
     for path, count in teachers.items():
         how = "trained already" if (path / "metrics.json").exists() else "trained once, by the first that needs it"
-        yield f"shared by {count} jobs: the teacher {path.name}, {how}"
+        yield f"for {_jobs(count)}: the teacher {path.name}, {how}"
     for (_, dataset, cache, _), count in stores.items():
-        yield f"shared by {count} jobs: the teacher's outputs on {dataset} (teacher.cache={cache}), made once"
+        yield f"for {_jobs(count)}: the teacher's outputs on {dataset} (teacher.cache={cache}), made once"
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'' if count == 1 else 's'}"
 
 
 def estimate(configs: Sequence[DictConfig], *, here: bool, at_once: int, threads: int, expected: int) -> str:

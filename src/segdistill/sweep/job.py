@@ -4,12 +4,15 @@ import logging
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
+
+from segdistill.engine.loggers import Place
+from segdistill.sweep.folder import SweepFolder
 
 log = logging.getLogger(__name__)
 
 # What belongs to the command or to the sweep, not to the run.
-NOT_OF_THE_RUN = ("hydra", "cluster", "grids", "dry_run")
+NOT_OF_THE_RUN = ("hydra", "cluster", "grids", "search", "dry_run")
 
 
 def run_config(cfg: DictConfig) -> DictConfig:
@@ -19,6 +22,14 @@ def run_config(cfg: DictConfig) -> DictConfig:
         for key in NOT_OF_THE_RUN:
             own.pop(key, None)
     return own
+
+
+def place_of(path: Path) -> Place:
+    """Where the run in ``path`` belongs: its sweep, and its choices there."""
+    folder = SweepFolder(path.parent)
+    found = [job for job in folder.read().jobs if job.name == path.name] if folder.plan_file.exists() else []
+    choices = found[0].choices if found else {}
+    return Place(path.parent.name, tuple(f"{key}={value}" for key, value in choices.items()))
 
 
 def sweep_job(cfg: DictConfig) -> None:
@@ -33,5 +44,4 @@ def sweep_job(cfg: DictConfig) -> None:
     if (path.parent / "cancelled").exists():
         log.info("the sweep was cancelled; %s does not begin", path.name)
         return
-    OmegaConf.clear_cache(cfg)
-    run_to_status(run_config(cfg), path, group=path.parent.name, again=True)
+    run_to_status(run_config(cfg), path, place=place_of(path), again=True)

@@ -75,7 +75,7 @@ class LocalQueue(Launcher):
             while waiting or running:
                 while waiting and free and not self.sweep.cancelled.exists():
                     folder, slot = self._prepared(waiting.pop(0)), free.pop(0)
-                    process = start(context, folder, slot, self.sweep.path.name)
+                    process = start(context, folder, slot)
                     running[process] = (folder, slot)
                 if self.sweep.cancelled.exists():
                     waiting = []
@@ -100,12 +100,12 @@ class LocalQueue(Launcher):
         return folder
 
 
-def start(context: Any, folder: RunFolder, slot: Slot, group: str) -> BaseProcess:
+def start(context: Any, folder: RunFolder, slot: Slot) -> BaseProcess:
     """A process for the run in ``folder``."""
     from segdistill.sweep import worker
 
     process: BaseProcess = context.Process(
-        target=worker.work, args=(str(folder.job), str(folder.path), slot.cores, slot.gpus, group)
+        target=worker.work, args=(str(folder.job), str(folder.path), slot.cores, slot.gpus)
     )
     process.start()
     log.info("started %s", folder.path.name)

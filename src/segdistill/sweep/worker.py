@@ -9,10 +9,11 @@ from pathlib import Path
 import segdistill.threads  # noqa: F401 (before torch)  # isort: skip
 import torch
 
+from segdistill.sweep.job import place_of
 from segdistill.train_alone import main
 
 
-def work(config: str, folder: str, cores: Sequence[int], gpus: Sequence[str] | None, group: str) -> None:
+def work(config: str, folder: str, cores: Sequence[int], gpus: Sequence[str] | None) -> None:
     """Run the config in its folder, on these cores and GPUs only; what it prints goes to ``output.log``."""
     multiprocessing.set_start_method(None, force=True)  # as anywhere else, for the loaders
     os.setsid()  # Ctrl-C is for the launcher, which asks its jobs to stop
@@ -25,4 +26,4 @@ def work(config: str, folder: str, cores: Sequence[int], gpus: Sequence[str] | N
     os.environ["OMP_NUM_THREADS"] = str(len(cores))
     if gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-    sys.exit(main(config, folder, group=group))
+    sys.exit(main(config, folder, place=place_of(Path(folder))))

@@ -1,7 +1,8 @@
-"""The run's own record: one csv row and one log line an epoch, throughput, and a heartbeat."""
+"""The run's own record: one csv row and one log line an epoch, throughput, and where it is."""
 
 import csv
 import logging
+import math
 import time
 from typing import Any
 
@@ -21,14 +22,13 @@ class History(pl.Callback):
     Losses are summed on the device and read once an epoch. Counts survive a resume.
     """
 
-    def __init__(self, folder: RunFolder, heartbeat_seconds: float = 15.0) -> None:
-        self.folder, self.heartbeat_seconds = folder, heartbeat_seconds
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
         self.seconds, self.images = 0.0, 0
         self.failed: set[str] = set()
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.started: float | None = None
-        self.last_beat = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Drop rows of steps that a resumed run will do again."""
@@ -36,6 +36,15 @@ class History(pl.Callback):
         if trainer.is_global_zero and self.folder.history.exists():
             rows = [row for row in self._rows() if int(row["step"]) <= trainer.global_step]
             self._write(rows)
+            self._tell_best(rows)
+        steps = trainer.estimated_stepping_batches
+        self.folder.tell(
+            phase="training",
+            step=trainer.global_step,
+            from_step=trainer.global_step,
+            steps=int(steps) if math.isfinite(steps) else None,
+            epoch=trainer.current_epoch,
+        )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Start the epoch's sums and its clock."""
@@ -59,9 +68,7 @@ class History(pl.Callback):
         for message in set(batch.failed) - self.failed:
             self.failed.add(message)
             log.warning("skipped: %s", message)
-        if time.monotonic() - self.last_beat > self.heartbeat_seconds and trainer.is_global_zero:
-            self.last_beat = time.monotonic()
-            self.folder.status("running", message=f"epoch {trainer.current_epoch}, step {trainer.global_step}")
+        self.folder.tell(step=trainer.global_step, epoch=trainer.current_epoch)
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._stop_clock()
 
@@ -74,12 +81,18 @@ class History(pl.Callback):
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
             row |= {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/")}
-        self._write([*(self._rows() if self.folder.history.exists() else []), row])
+        rows = [*(self._rows() if self.folder.history.exists() else []), row]
+        self._write(rows)
+        self._tell_best(rows)
         trained = {name.removeprefix("train/"): value for name, value in means.items() if name.startswith("train/")}
         losses = " ".join(f"{name} {value:.3f}" for name, value in trained.items())
         val = f" val mIoU {100 * row['val/miou']:.1f} %" if "val/miou" in row else ""
         speed = (self.images - self.epoch_images) / max(1e-9, time.monotonic() - self.epoch_began)
         log.info("epoch %d/%s %s%s (%.0f images/s)", row["epoch"] + 1, trainer.max_epochs, losses, val, speed)
+
+    def on_test_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The training is over."""
+        self.folder.tell(phase="testing")
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         """Do not lose the seconds of a part of an epoch."""
@@ -100,6 +113,10 @@ class History(pl.Callback):
         if self.started is not None:
             self.seconds += time.monotonic() - self.started
             self.started = None
+
+    def _tell_best(self, rows: list[dict[str, Any]]) -> None:
+        reached = [float(row["val/miou"]) for row in rows if row.get("val/miou")]
+        self.folder.tell(val_miou=max(filter(math.isfinite, reached), default=None))
 
     def _rows(self) -> list[dict[str, Any]]:
         with self.folder.history.open(newline="") as file:
