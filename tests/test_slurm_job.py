@@ -88,6 +88,21 @@ def test_a_failed_rank_ends_those_that_slurm_has_started_with_it(tmp_path, monke
     assert json.loads((tmp_path / "status.json").read_text())["message"] == "the disk is full"
 
 
+def test_ranks_that_lose_another_do_not_hide_why(tmp_path, monkeypatch):
+    def fails(error):
+        def run(*_, **__):
+            raise error
+
+        return run
+
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    for error in (RuntimeError("closed by peer"), UserError("the disk is full"), RuntimeError("closed by peer")):
+        monkeypatch.setattr(run, "run", fails(error))
+        with pytest.raises(SystemExit):
+            run.run_to_status(None, tmp_path)
+    assert json.loads((tmp_path / "status.json").read_text())["message"] == "the disk is full"
+
+
 def test_a_teachers_process_ends_well_before_its_run_does(tmp_path):
     ready = tmp_path / "ready"
     script = (

@@ -222,7 +222,8 @@ def _ended(folder: RunFolder, action: Callable[[], dict[str, Any]]) -> tuple[int
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         code, message = _told(error)
         failed_task = several_tasks() and code != 130
-        if (folder.writes or failed_task) and not folder.metrics.exists():
+        echo = failed_task and code == 1 and _failed_with(2, folder)  # of what another rank has said
+        if (folder.writes or failed_task) and not echo and not folder.metrics.exists():
             with contextlib.suppress(OSError):  # the disk may be what is wrong
                 folder.status(STATES[code], code=code, message=message)
             if folder.last.exists():
@@ -231,6 +232,10 @@ def _ended(folder: RunFolder, action: Callable[[], dict[str, Any]]) -> tuple[int
         if failed_task:
             sys.exit(code)
         return code, None
+
+
+def _failed_with(code: int, folder: RunFolder) -> bool:
+    return folder.state.exists() and read_json(folder.state)["code"] == code
 
 
 def _told(error: BaseException) -> tuple[int, str]:

@@ -40,7 +40,7 @@ class Sweep:
         self.folder, self.name, self.output = folder, folder.name, ""
         there = slow_until or f"{folder}/*/checkpoints/last.ckpt"
         cluster = {
-            "partition": "low",
+            "partition": "low" if gres else "work",
             "cpus_per_task": 1,
             "hours": minutes / 60,
             "signal_delay_s": 10,

@@ -27,4 +27,7 @@ $as_root bash "$here/start.sh" "$folder"
 export SLURM_CONF=$folder/slurm.conf
 bash "$here/release_requeued.sh" &
 releasing=$!
-"$python" -m pytest -n 5 -m slurm "$@" "$here"  # they wait more than they compute
+if ! "$python" -m pytest -n 5 -m slurm "$@" "$here"; then  # they wait more than they compute
+  $as_root tail -n 60 "$folder/slurmctld.log"
+  exit 1
+fi

@@ -23,7 +23,7 @@ export SLURM_CONF=$folder/slurm.conf
 slurmctld -c -f "$SLURM_CONF"
 slurmd -f "$SLURM_CONF"
 for _ in $(seq 30); do
-  [ "$(sinfo -h -p low -o %T 2> /dev/null)" = idle ] && { echo "export SLURM_CONF=$SLURM_CONF"; exit 0; }
+  [ "$(sinfo -h -p work -o %T 2> /dev/null)" = idle ] && { echo "export SLURM_CONF=$SLURM_CONF"; exit 0; }
   sleep 1
 done
 echo "Slurm is not ready after 30 s:" >&2

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import segdistill.threads  # noqa: F401 (before torch; a cluster's process comes in here)  # isort: skip
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
@@ -37,7 +38,6 @@ def sweep_job(cfg: DictConfig) -> None:
 
     A finished run is left as it is, an interrupted one goes on. Nothing starts in a sweep that was cancelled.
     """
-    import segdistill.threads  # noqa: F401 (before torch)  # isort: skip
     from segdistill.run import run_to_status
 
     path = Path(HydraConfig.get().runtime.output_dir)
