@@ -11,11 +11,7 @@ if [ "$(id -u)" != 0 ]; then
   sudo -n true 2> /dev/null || { echo "the tests on Slurm need root, or sudo without a password" >&2; exit 1; }
   as_root=sudo
 fi
-if ! { command -v slurmctld && command -v slurmd && command -v munged; } > /dev/null; then
-  command -v apt-get > /dev/null || { echo "the tests on Slurm need apt-get, or slurm-wlm and munge" >&2; exit 1; }
-  $as_root apt-get update -q
-  $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends slurm-wlm munge
-fi
+bash "$here/install.sh"
 folder=$(mktemp -d)
 releasing=
 stop() {
