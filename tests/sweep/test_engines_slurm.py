@@ -67,17 +67,31 @@ def test_no_gpu_is_asked_for_on_a_cpu_or_where_an_option_says_which(tmp_path, co
             {},
             "invalid partition specified: x; partitions: a, b",
         ),
+        (
+            {"sbatch": "exit 0", "sinfo": "echo 'short*|1-02:30:00'"},
+            {"hours": 27},
+            "cluster.hours=27: partition short allows 1-02:30:00; take at most cluster.hours=26.5",
+        ),
         ({"sbatch": "echo 'allocation failure: Invalid account' >&2; exit 1"}, {}, "Invalid account"),
     ],
 )
 def test_what_slurm_would_refuse_is_said_in_one_line(tmp_path, commands, scripts, trainer, expected):
     commands(**scripts)
+    hours = {key: value for key, value in trainer.items() if key == "hours"}
     with pytest.raises(InstantiationException) as error:
-        launcher(tmp_path, trainer)
+        launcher(tmp_path, trainer, **hours)
     mistake = mendable(error.value)
     assert isinstance(mistake, UserError)
     assert expected in str(mistake)
     assert "\n" not in str(mistake)
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"), [("30:00", 30), ("2:00:00", 120), ("3-00:00:00", 1440), ("infinite", 1440), ("n/a", 1440)]
+)
+def test_without_hours_a_job_may_take_what_its_partition_allows_but_a_day_at_most(tmp_path, commands, limit, minutes):
+    commands(sbatch="exit 0", sinfo=f"echo 'other*|5:00:00\nlong|{limit}'")
+    assert launcher(tmp_path, {}, partition="long").params["timeout_min"] == minutes
 
 
 def test_only_the_jobs_of_this_very_sweep_are_listed_and_cancelled(tmp_path, commands):

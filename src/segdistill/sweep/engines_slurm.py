@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 TIMEOUTS = 100  # that a job may have: a long run has many
 # Slurm gives the steps of a job one core per task unless it is said again, and lets ranks wait for one that has failed.
 SETUP = ("export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}", "export SLURM_KILL_BAD_EXIT=1")
+DAY = 24 * 60  # minutes
 LOOK = 10.0  # seconds between two looks at the queue
 
 
@@ -25,7 +26,7 @@ def slurm(
     trainer: Mapping[str, Any],
     partition: str | None = None,
     account: str | None = None,
-    hours: float = 24,
+    hours: float | None = None,
     cpus_per_task: int = 8,
     mem_gb: float | None = None,
     gpus_per_node: int | str | None = "auto",
@@ -41,7 +42,7 @@ def slurm(
         trainer: the jobs' trainer config.
         partition: None takes the site's default, as for all that follow.
         account: that pays.
-        hours: time limit of a job.
+        hours: time limit of a job; None takes the partition's, at most a day.
         cpus_per_task: cores of each rank.
         mem_gb: memory of a node.
         gpus_per_node: ``auto`` takes one for each rank, and none on the CPU.
@@ -64,7 +65,7 @@ def slurm(
     asked = {
         "partition": partition,
         "account": account,
-        "timeout_min": max(1, round(60 * hours)),
+        "timeout_min": _time(partition, hours),
         "nodes": trainer.get("num_nodes", 1),
         "tasks_per_node": tasks,
         "cpus_per_task": cpus_per_task,
@@ -117,6 +118,33 @@ def _check(asked: Mapping[str, Any]) -> None:
     if tried.returncode != 0:
         said = tried.stderr.strip().removeprefix("sbatch: error: ").replace("\nallocation failure: ", ": ")
         raise UserError(f"Slurm takes no such job ({' '.join(flags)}): {said}{_partitions(said)}")
+
+
+def _time(partition: str | None, hours: float | None) -> int:
+    """Minutes that a job asks for; one that asked for more than its partition allows would wait for ever."""
+    command = ["sinfo", "--noheader", "--format", "%P|%l"]
+    lines = _answer(*command).split() if shutil.which("sinfo") else []
+    limits = dict(line.split("|") for line in lines)
+    name = next((one for one in limits if one.rstrip("*") == partition or (partition is None and one[-1] == "*")), "")
+    most = _minutes(limits[name]) if name else None
+    if hours is None:
+        return int(min(DAY, most or DAY))
+    if most is not None and 60 * hours > most:
+        raise UserError(
+            f"cluster.hours={hours:g}: partition {name.rstrip('*')} allows {limits[name]}; take at most "
+            f"cluster.hours={most / 60:g} (a job that needs longer is requeued and goes on)"
+        )
+    return max(1, round(60 * hours))
+
+
+def _minutes(limit: str) -> float | None:
+    """Slurm's [days-]hours:minutes:seconds, or minutes:seconds; None is no limit."""
+    days, _, clock = limit.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdigit() for part in parts):
+        return None
+    hours, minutes, seconds = ([0, 0, 0] + [int(part) for part in parts])[-3:]
+    return (int(days or 0) * 24 + hours) * 60 + minutes + seconds / 60
 
 
 def _partitions(said: str) -> str:
