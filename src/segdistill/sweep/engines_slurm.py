@@ -124,7 +124,7 @@ def _time(partition: str | None, hours: float | None) -> int:
     """Minutes that a job asks for; one that asked for more than its partition allows would wait for ever."""
     command = ["sinfo", "--noheader", "--format", "%P|%l"]
     lines = _answer(*command).split() if shutil.which("sinfo") else []
-    limits = dict(line.split("|") for line in lines)
+    limits = dict(line.partition("|")[::2] for line in lines)
     name = next((one for one in limits if one.rstrip("*") == partition or (partition is None and one[-1] == "*")), "")
     most = _minutes(limits[name]) if name else None
     if hours is None:
