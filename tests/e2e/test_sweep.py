@@ -48,7 +48,7 @@ def test_a_queue_shares_one_teacher_and_goes_on_where_a_job_failed():
     (broken / "history.csv").rmdir()
     ended = resume()
     assert ended.code == 0, ended.err
-    assert "student=fast_scnn,kd=pixel_kl failed and is tried again" in ended.err
+    assert "student=fast_scnn,kd=pixel_kl failed, and is tried again" in ended.err
     assert "4 jobs (3 done before)" in ended.err
     assert [complete(path.parent) for path in Path("sweep").glob("*/metrics.json")] == [[]] * 4
     assert all(path.stat().st_mtime_ns == then for path, then in done.items())

@@ -184,10 +184,10 @@ def test_jobs_without_a_result_are_named(sweep):
             (sweep / name).rmdir()
     document = summarise(sweep)
     assert [(job["name"], job["state"]) for job in document["unfinished"]] == [
-        ("kd=none,seed=2", "running"), ("kd=cwd,seed=0", "failed"), ("kd=cwd,seed=1", "missing"),
+        ("kd=none,seed=2", "lost"), ("kd=cwd,seed=0", "failed"), ("kd=cwd,seed=1", "missing"),
     ]  # fmt: skip
-    assert document["remarks"][:3] == [
-        "1 job without a result, running: kd=none,seed=2",
+    assert document["remarks"][0].startswith("1 job without a result, lost (")  # it says that it runs, but does not
+    assert document["remarks"][1:3] == [
         "1 job without a result, failed (lr=-1: must be above 0): kd=cwd,seed=0",
         "1 job without a result, missing: kd=cwd,seed=1",
     ]

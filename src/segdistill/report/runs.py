@@ -15,6 +15,7 @@ from segdistill.engine.run_folder import METRICS_SCHEMA, RunFolder, read_json
 from segdistill.errors import UserError
 from segdistill.report.bootstrap import Images, image_counts, miou
 from segdistill.sweep.folder import Job, Plan, SweepFolder, distinct
+from segdistill.sweep.states import job_state
 
 # Runs that differ in nothing else are replicates: the seed, the fold held out, and which images keep their labels.
 REPLICATES = ("seed", "data.held_out.fold", "data.labelled.seed")
@@ -169,15 +170,14 @@ def _sorted_out(
 ) -> tuple[list[Run], list[Unfinished]]:
     runs, unfinished = [], []
     for name, folder, choices in jobs:
-        status = folder.path / "status.json"
         if folder.metrics.exists():
             runs.append(Run(folder, choices))
-        elif status.exists():
-            told = read_json(status)
-            lines = str(told["message"]).strip().splitlines() or [""]
-            unfinished.append(Unfinished(name, told["state"], lines[-1] if told["code"] == 1 else lines[0]))
-        else:
-            unfinished.append(Unfinished(name, "missing"))
+            continue
+        found = job_state(folder, Job(name, ()))
+        lines = found.message.strip().splitlines() or [""]
+        crashed = lines[0].startswith("Traceback")  # what it was stands at its end
+        state = "missing" if found.state == "waiting" else found.state
+        unfinished.append(Unfinished(name, state, lines[-1] if crashed else lines[0]))
     return runs, unfinished
 
 

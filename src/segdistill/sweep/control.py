@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from segdistill.engine.run_folder import RunFolder, read_json
 from segdistill.errors import UserError
 from segdistill.sweep.folder import Plan, SweepFolder, distinct
+from segdistill.sweep.states import job_state
 
 MAY_CHANGE = ("cluster", "search.n_trials", "search.n_jobs", "dry_run", "output")  # when going on
 
@@ -45,13 +46,13 @@ def _of_group(key: str, groups: set[str]) -> bool:
 
 
 def tell_failed(folder: SweepFolder, plan: Plan) -> None:
-    """Show what the failed jobs said last; they are tried again."""
+    """Show what the jobs that failed or died said last; they are tried again."""
     for job in distinct(plan.jobs):
-        run = folder.run(job)
-        status: dict[str, Any] = read_json(run.state) if run.state.exists() else {"state": ""}
-        if status["state"] == "failed" and not run.metrics.exists():
-            lines = (status["message"] or "").strip().splitlines()[-3:]
-            print("\n  ".join([f"{job.name} failed and is tried again:", *lines]), file=sys.stderr)
+        found = job_state(folder.run(job), job)
+        if found.state in ("failed", "lost"):
+            lines = found.message.strip().splitlines()[-3:]
+            said = "\n  ".join([f"{job.name} {found.state}, and is tried again:", *lines])
+            print(said, file=sys.stderr)
 
 
 def cancel(folder: SweepFolder) -> list[str]:

@@ -1,7 +1,7 @@
 """About how long a run takes: by finished runs of its kind, or else by a step tried here."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,17 @@ Kind = tuple[Any, ...]
 
 
 class Estimates:
-    """Seconds of a run, by what is known under an outputs folder.
+    """Seconds of a run, by what is known of finished ones.
 
     Args:
-        outputs: where runs lie.
+        folders: where runs lie, one or two folders deep, or themselves.
         here: whether the jobs run on this machine, so that a step tried here tells anything.
         threads: of a job on a CPU.
     """
 
-    def __init__(self, outputs: Path, *, here: bool, threads: int) -> None:
+    def __init__(self, folders: Sequence[Path], *, here: bool, threads: int) -> None:
         self.here, self.threads = here, threads
-        self.per_epoch = {kind: (found, FINISHED) for kind, found in _finished(outputs)}
+        self.per_epoch = {kind: (found, FINISHED) for kind, found in _finished(folders)}
         self.sources: dict[str, None] = {}
 
     def seconds(self, cfg: DictConfig) -> float | None:
@@ -107,9 +107,9 @@ def kind_of(cfg: DictConfig) -> Kind:
     )
 
 
-def _finished(outputs: Path) -> Iterator[tuple[Kind, float]]:
-    """Seconds an epoch of the finished runs under ``outputs``, the latest last."""
-    found = [path for depth in ("*/*", "*/*/*") for path in outputs.glob(f"{depth}/metrics.json")]
+def _finished(folders: Sequence[Path]) -> Iterator[tuple[Kind, float]]:
+    """Seconds an epoch of the finished runs under ``folders``, the latest last."""
+    found = [path for one in folders for depth in ("*", "*/*", "*/*/*") for path in one.glob(f"{depth}/metrics.json")]
     for path in sorted(found, key=lambda path: path.stat().st_mtime)[-200:]:
         try:
             metrics, cfg = read_json(path), OmegaConf.load(path.parent / "config.yaml")

@@ -41,7 +41,7 @@ def forecast(
     yield from shared(chosen)
     if chosen:
         more = expected - len(jobs)
-        yield estimate(chosen, here=here, at_once=at_once, threads=threads, expected=len(chosen) + more)
+        yield estimate(chosen, folder.path, here=here, at_once=at_once, threads=threads, expected=len(chosen) + more)
 
 
 def shared(configs: Sequence[DictConfig]) -> Iterator[str]:
@@ -68,17 +68,20 @@ def _jobs(count: int) -> str:
     return f"{count} job{'' if count == 1 else 's'}"
 
 
-def estimate(configs: Sequence[DictConfig], *, here: bool, at_once: int, threads: int, expected: int) -> str:
+def estimate(
+    configs: Sequence[DictConfig], folder: Path, *, here: bool, at_once: int, threads: int, expected: int
+) -> str:
     """About how long all of it takes.
 
     Args:
         configs: of the jobs that are left, at least one.
+        folder: the sweep's.
         here: whether they run on this machine.
         at_once: how many side by side.
         threads: of each, on a CPU.
         expected: how many jobs there will be.
     """
-    estimates = Estimates(Path(configs[0].paths.outputs), here=here, threads=threads)
+    estimates = Estimates([Path(configs[0].paths.outputs), folder], here=here, threads=threads)
     runs = [estimates.seconds(cfg) for cfg in configs]
     teachers = {teacher_folder(cfg): cfg for cfg in configs if cfg.kd.terms and cfg.teacher.checkpoint == "auto"}
     trained = [estimates.teacher_seconds(cfg) for cfg in teachers.values()]
