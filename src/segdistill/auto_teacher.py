@@ -27,6 +27,10 @@ LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SI
 LAUNCHER_PREFIXES = ("SLURM_", "MASTER_", "TORCHELASTIC_")
 # What a teacher's config says of the network, as opposed to where its weights come from.
 NETWORK_KEYS = ("name", "network", "taps", "mean", "std", "scale", "channel_order", "aux_weight", "divisor", "resize")
+TRAINER_KEYS = (
+    *("_target_", "accelerator", "precision", "fast_dev_run"),
+    *("check_val_every_n_epoch", "num_sanity_val_steps", "log_every_n_steps"),
+)
 NO_TRANSFER = {"weights": None, "freeze": "none", "unfreeze": {"by": "never"}, "lr_decay": 1.0, "batch_norm": "train"}
 
 
@@ -59,9 +63,8 @@ def teacher_job(cfg: DictConfig) -> DictConfig:
     job.data.rare_class_temperature = None
     job.engine.compile = job.engine.auto_tune = False
     job.engine.ema_decay, job.engine.score = recipe.ema_decay, "last"
-    job.trainer = {**job.trainer, "devices": 1, "max_epochs": recipe.epochs}
-    for key in ("strategy", "sync_batchnorm", "num_nodes"):
-        job.trainer.pop(key, None)
+    kept = {key: value for key, value in job.trainer.items() if key in TRAINER_KEYS}  # others make another teacher
+    job.trainer = {**kept, "devices": 1, "max_epochs": recipe.epochs}
     job.callbacks.early_stopping = job.callbacks.hopeless = None
     return job
 

@@ -56,6 +56,9 @@ def train(arguments: Sequence[str] | None = None) -> None:
 def _hydra_train(arguments: list[str]) -> int:
     if not {"-h", "--help", "--cfg", "--info", "--hydra-help", "-c", "-i"} & set(arguments) and _told(arguments):
         return 2
+    if any(one.startswith("sweep=") for one in arguments):
+        print("error: a ready sweep is added: python train.py -m +sweep=...", file=sys.stderr)
+        return 2
     if any(one.startswith("+sweep=") for one in arguments) and not {"-m", "--multirun"} & set(arguments):
         print("error: +sweep=... is for sweeps; add -m: python train.py -m +sweep=...", file=sys.stderr)
         return 2
@@ -93,7 +96,9 @@ def _hydra_train(arguments: list[str]) -> int:
         try:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(job)()
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(str(error)) from error
+            several = str(error).startswith("Ambiguous value for argument")
+            hint = f"{str(error).splitlines()[0]}: several values are a sweep; add -m, or put a list into [...]"
+            raise UserError(hint if several else str(error)) from error
 
     argv, sys.argv = sys.argv, [sys.argv[0], *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra itself prints what is raised outside of a job, and exits with 1

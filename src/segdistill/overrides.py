@@ -9,7 +9,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -71,6 +71,10 @@ def _bad_options(loader: ConfigLoader, one: Override) -> list[str]:
     there = [name for name in loader.get_group_options(group, ObjectType.CONFIG) if not name.startswith("_")]
     if one.is_delete():
         return []
+    value = one.value()
+    if isinstance(value, Glob):
+        fits = value.filter(there)
+        return [] if fits else [f"{one.input_line}: no {group} is like that; there are {', '.join(there)}"]
     wrong = [option for option in _options_of(one) if option not in there]
     return [
         f"{group}={option}: there is no such {group}{_nearest(option, there)}; there are {', '.join(there)}"
@@ -84,11 +88,12 @@ def _compositions(loader: ConfigLoader, config_name: str, groups: list[Override]
     for one in groups:
         value = one.value()
         prefix = (one.input_line or "").split("=", 1)[0]
-        choices = (
-            [f"{prefix}={_text(choice)}" for choice in value.list]
-            if isinstance(value, ChoiceSweep)
-            else [one.input_line or ""]
-        )
+        choices = [one.input_line or ""]
+        if isinstance(value, ChoiceSweep):
+            choices = [f"{prefix}={_text(choice)}" for choice in value.list]
+        elif isinstance(value, Glob):
+            there = loader.get_group_options(one.key_or_group.split("@")[0], ObjectType.CONFIG)
+            choices = [f"{prefix}={option}" for option in value.filter(there)]
         lines = [[*before, choice] for before in lines for choice in choices]
     for chosen in lines[:64]:
         yield loader.load_configuration(config_name, chosen, RunMode.RUN, validate_sweep_overrides=False)

@@ -13,6 +13,7 @@ def _only(value: Any, *keys: str) -> bool:
 
 # key: (what holds, in words). The test gets the value.
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "seed": (lambda v: isinstance(v, int) and 0 <= v < 2**32, "a whole number from 0"),
     "epochs": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
     "data.batch_size": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
     "data.eval_batch_size": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),

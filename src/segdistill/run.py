@@ -32,6 +32,7 @@ from segdistill.outcome import STATES, explain
 from segdistill.quiet import quieten
 from segdistill.report.conclude import conclude
 from segdistill.slurm_job import hand_on, several_tasks
+from segdistill.sweep.folder import SweepFolder
 from segdistill.teacher_cache import TeacherCache, teacher_cache
 from segdistill.teacher_source import build_teacher
 from segdistill.trainer import build_training, timing, uses_gpu
@@ -200,7 +201,7 @@ def run_to_status(
         cfg: the composed config.
         path: the run folder; while another process runs there, this one waits.
         place: the sweep that the run belongs to, for the loggers.
-        again: a finished run is left as it is, and its metrics are returned.
+        again: a finished run is left as it is, and its metrics are returned; nothing runs in a cancelled sweep.
 
     Raises:
         SystemExit: in a cluster's job that has been requeued, and in one of several tasks that has failed: Slurm then
@@ -211,6 +212,9 @@ def run_to_status(
         with folder.held() if folder.writes else contextlib.nullcontext():
             if again and folder.metrics.exists():
                 return 0, read_json(folder.metrics)
+            if again and SweepFolder(path.parent).cancelled.exists():  # maybe while this one waited or was starting
+                log.info("the sweep was cancelled; %s does not run", path.name)
+                return 130, None
             return _ended(folder, lambda: run(cfg, folder, place=place))
     except (Exception, KeyboardInterrupt) as error:  # the folder cannot be had
         return _told(error)[0], None

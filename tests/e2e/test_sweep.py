@@ -58,7 +58,7 @@ def test_equal_runs_are_run_once_and_dry_run_starts_nothing():
     axes = ["teacher=fpn_resnet18,unet_resnet34", "kd=none,logits", "seed=0,1", "trainer=debug"]
     ended = train("-m", *LOCAL, *axes, "dry_run=true")
     assert ended.code == 0
-    assert "8 jobs (2 equal others (kd=none asks no teacher) and are not run)" in ended.err
+    assert "8 jobs (2 of them the same run as another, since kd=none asks no teacher)" in ended.err
     assert not Path("sweep").exists()
 
 
@@ -67,6 +67,16 @@ def test_equal_runs_are_run_once_and_dry_run_starts_nothing():
     [
         (["seed=0,1,0"], "seed=0,1,0: the value 0 is there 2 times; give it once"),
         (["cluster=locl"], "there is no such cluster, nearest: local"),
+        (["cluster.jobs=0"], "cluster.jobs=0: must be auto or a whole number of at least 1"),
+        (
+            ["cluster=joblib", "cluster.jobs=-1"],
+            "cluster.jobs=-1: must be a whole number of at least 1",
+        ),
+        (["seed=0,-7"], "seed=-7: seed=-7: must be a whole number from 0"),
+        (["seed=0,x"], "seed=x: must be a whole number from 0"),
+        (["grids=[{seed: [0,1]}]"], "may be one value or several"),
+        (["grids={seed: '0,1'}"], "must be a list of grids"),
+        (["student=glob(nope*)"], "no student is like that"),
         (["cluster.cores=9999"], "cluster.cores=9999: this machine has"),
         (["sed=0,1"], "nearest: seed"),
         (["+sweep=nope"], "sweep=nope: there is no such sweep"),
@@ -84,6 +94,38 @@ def test_a_ready_sweep_without_m_is_no_single_run():
     ended = train(*TINY, "+sweep=recipes", "kd=none", "trainer=debug")
     assert ended.code == 2
     assert "add -m" in ended.err
+
+
+def test_another_engine_goes_on_with_the_same_jobs():
+    typed = ["-m", *TINY, "kd=none", "trainer=debug", "seed=0,1", 'hydra.sweep.dir="it\'s here"']
+    assert train(*typed).code == 0
+    folder = Path("it's here")
+    (folder / "seed=1" / "metrics.json").unlink()
+    status = json.loads((folder / "seed=0" / "status.json").read_text())
+    (folder / "seed=0" / "status.json").write_text(json.dumps(status | {"state": "running", "code": None}))
+    ended = command(lambda: sys.exit(cli.sweep("resume", ["cluster=local", str(folder), "output=json"])))
+    assert ended.code == 0, ended.err  # a run with its metrics is done, whatever it could not say any more
+    assert "2 jobs (1 done before)" in ended.err
+    assert len(json.loads(ended.out)) == 2
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["report", "seed=0", "seed=1"]
+
+
+def test_a_sweep_whose_axes_have_changed_does_not_go_on():
+    assert train("-m", *TINY, "kd=none", "trainer=debug", "seed=0,1", "hydra.sweep.dir=sweep").code == 0
+    again = ["kd=none", "trainer=debug", "seed=0", "hydra.sweep.dir=sweep", "hydra.launcher.resume=true"]
+    ended = train("-m", *TINY, *again)
+    assert ended.code == 2
+    assert "2 of the sweep's 2 jobs would be no part of it any more, the first is seed=0" in ended.err
+
+
+def test_values_of_a_grids_yaml_are_those_of_yaml():
+    grid = "trainer.gradient_clip_val: null, callbacks.hopeless: {finished: 9, warmup: 0.5}, seed: '0,1'"
+    grids = "grids=[{kd: none, " + grid + "}]"
+    ended = train("-m", *TINY, "trainer=debug", "hydra.sweep.dir=sweep", grids)
+    assert ended.code == 0, ended.err
+    configs = [path.read_text() for path in Path("sweep").glob("*/config.yaml")]
+    assert len(configs) == 2
+    assert all("gradient_clip_val: null" in one and "finished: 9" in one for one in configs)
 
 
 def test_a_folder_that_holds_a_sweep_is_refused_and_one_that_is_being_swept():

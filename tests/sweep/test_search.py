@@ -65,7 +65,7 @@ def search(folder, launcher, *arguments, n_trials=4, n_jobs=2, params=PRESETS, s
         OmegaConf.create(sampler), "maximize", f"sqlite:///{folder}/study.db", "search", n_trials, n_jobs, dict(params)
     )
     sweeper.launcher = launcher
-    config = {"hydra": {"sweep": {"dir": str(folder)}}, "output": "text", "seed": 0}
+    config = {"hydra": {"sweep": {"dir": str(folder)}}, "output": "text", "seed": 0, "dry_run": False}
     sweeper.config = OmegaConf.create({**config, "optimizer": {"lr": 1, "momentum": None}})
     sweeper.sweep(list(arguments))
     return launcher

@@ -71,7 +71,7 @@ def test_finished_jobs_are_not_read_again(tmp_path, monkeypatch):
         ("gone", "running", False),  # Slurm's jobs outlive their launcher
         ("elsewhere", None, False),
         ("elsewhere", "interrupted", True),
-        (None, None, False),
+        (None, None, True),  # it takes its name away when it ends
         (None, "lost", True),
     ],
 )

@@ -7,6 +7,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
+from omegaconf import OmegaConf
 
 
 class Grids(BasicSweeper):
@@ -34,8 +35,11 @@ class Grids(BasicSweeper):
         typed = {one.get_key_element() for one in parser.parse_overrides(arguments)}
         axes: dict[str, None] = {}
         jobs: dict[tuple[str, ...], None] = {}
-        for grid in self.config.grids or [{}]:
-            own = [f"{key}={value}" for key, value in grid.items() if str(key) not in typed]
+        grids = OmegaConf.to_container(self.config).get("grids") or [{}]  # type: ignore[union-attr]
+        if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
+            raise UserError(f"grids={grids}: must be a list of grids, [{{seed: '0,1'}}, ...]")
+        for grid in grids:
+            own = [f"{key}={as_typed(key, value)}" for key, value in grid.items() if str(key) not in typed]
             overrides = parser.parse_overrides([*own, *arguments])
             twice = [message for one in overrides for message in repeated(one)]
             if twice:
@@ -45,6 +49,22 @@ class Grids(BasicSweeper):
         self.launcher.axes = list(axes)  # type: ignore[attr-defined]
         returns: Sequence[JobReturn] = self.launcher.launch([list(job) for job in jobs], initial_job_idx=0)
         return [returns]
+
+
+def as_typed(key: str, value: Any) -> str:
+    """A value of a yaml as it would be typed.
+
+    Raises:
+        UserError: a list, which might be one value or several.
+    """
+    from segdistill.errors import UserError
+
+    if isinstance(value, list):
+        shown = ",".join(map(str, value))
+        raise UserError(f'grids: {key}: {value} may be one value or several; write "{shown}" or "[{shown}]", in quotes')
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{name}:{as_typed(key, inner)}" for name, inner in value.items()) + "}"
+    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, str) else value
 
 
 def _in_grid(one: Override, grid: Mapping[str, str]) -> bool:

@@ -36,3 +36,7 @@ class SweepLauncher(Launcher):
         """Run these jobs, all but the finished ones; a search calls this again and again."""
         returns: Sequence[JobReturn] = self.sweep.launch(job_overrides, axes=self.axes, expected=self.expected)
         return returns
+
+    def settle(self) -> None:
+        """A search has ended: no more jobs will come, though it may have drawn some of them twice."""
+        self.sweep.settle()

@@ -83,20 +83,23 @@ class SearchSweeper(Sweeper):
 
         assert self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        if not self.config.dry_run:
+            folder.mkdir(parents=True, exist_ok=True)
         space = _study.search_space([*self._presets(self.config), *arguments])
         for name, value in {"axes": list(space.searched), "expected": self.n_trials}.items():
             if hasattr(self.launcher, name):
                 setattr(self.launcher, name, value)
-        study = _study.open_study(
-            self.storage or f"sqlite:///{folder}/study.db", self.study_name, self.direction, self.sampler
-        )
+        storage = "sqlite://" if self.config.dry_run else self.storage or f"sqlite:///{folder}/study.db"
+        study = _study.open_study(storage, self.study_name, self.direction, self.sampler)
         missing = max(0, self.n_trials - _study.finished(study))
         begun = _study.unfinished(study)[:missing]
         for at in range(0, len(begun), self.n_jobs):
             self._launch(study, begun[at : at + self.n_jobs], space)
         for left in range(missing - len(begun), 0, -self.n_jobs):
             self._launch(study, [study.ask() for _ in range(min(left, self.n_jobs))], space)
+        settle = getattr(self.launcher, "settle", None)
+        if settle is not None:
+            settle()
         _study.tell_best(study, folder, printed=self.config.output == "text")
 
     def _presets(self, config: DictConfig) -> list[str]:

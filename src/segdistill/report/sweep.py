@@ -60,6 +60,8 @@ def job_folders(folder: Path) -> list[RunFolder]:
 
 def _code(job: RunFolder) -> int:
     """How a job ended; one that has left no word of it is our fault."""
+    if job.metrics.exists():
+        return 0
     status = job.path / "status.json"
     code = read_json(status)["code"] if status.exists() else None
     return 1 if code is None else int(code)

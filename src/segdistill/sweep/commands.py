@@ -65,8 +65,9 @@ def resume(arguments: Sequence[str], command: list[str]) -> int:
     """``segdistill sweep resume DIR [cluster=...]``: what to launch it again with is put into ``command``."""
 
     def act() -> None:
-        folder, _ = _parsed("resume", arguments[:1])
-        command.extend(control.resume(folder, arguments[1:]))
+        changes = [one for one in arguments if "=" in one]
+        folder, _ = _parsed("resume", [one for one in arguments if one not in changes])
+        command.extend(control.resume(folder, changes))
 
     return _guarded(act)
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from filelock import FileLock, Timeout
 from segdistill.engine.run_folder import RunFolder, read_json
 from segdistill.errors import UserError
 from segdistill.sweep.folder import Plan, SweepFolder, distinct
+from segdistill.sweep.names import quoted
 from segdistill.sweep.states import job_state
 
 MAY_CHANGE = ("cluster", "search.n_trials", "search.n_jobs", "dry_run", "output")  # when going on
@@ -33,7 +35,7 @@ def resume_command(folder: SweepFolder, changes: Sequence[str]) -> list[str]:
             )
     groups = {_key(one) for one in changes}
     kept = [one for one in plan.command if _key(one) not in groups and not _of_group(_key(one), groups)]
-    return ["-m", *kept, *changes, f"hydra.sweep.dir='{folder.path}'", "hydra.launcher.resume=true"]
+    return ["-m", *kept, *changes, f"hydra.sweep.dir={quoted(str(folder.path))}", "hydra.launcher.resume=true"]
 
 
 def _key(override: str) -> str:
@@ -80,7 +82,8 @@ def cancel(folder: SweepFolder) -> list[str]:
         if status["state"] != "running" or not _busy(run):
             continue
         if status["host"] == socket.gethostname():
-            os.kill(status["pid"], signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has just ended, and another one is taking its place
+                os.kill(status["pid"], signal.SIGTERM)
             told.append(f"{job.name} was asked to stop")
         elif plan.cluster != "slurm":
             told.append(f"{job.name} runs on {status['host']}, process {status['pid']}: stop it there")

@@ -17,10 +17,14 @@ from segdistill.errors import UserError
 from segdistill.sweep.folder import SweepFolder
 from segdistill.sweep.local import LocalQueue
 
-log = logging.getLogger(__name__)
 
-# Engines whose jobs may run on other machines than the one that launches them.
-ELSEWHERE = ("slurm", "ray")
+def _count(key: str, value: object, *, auto: bool = False) -> None:
+    """Raise UserError unless ``cluster.KEY`` is a whole number from 1, or ``auto`` where that is possible."""
+    if not (auto and value == "auto") and not (isinstance(value, int) and value >= 1):
+        raise UserError(f"cluster.{key}={value}: must be {'auto or ' if auto else ''}a whole number of at least 1")
+
+
+log = logging.getLogger(__name__)
 
 
 class InProcess(BasicLauncher):
@@ -53,6 +57,11 @@ def subdir(overrides: Sequence[str]) -> str:
     return next(one.split("=", 1)[1].strip("'") for one in overrides if one.startswith("hydra.sweep.subdir="))
 
 
+def elsewhere(cluster: Mapping[str, Any]) -> bool:
+    """Whether the jobs of ``cluster=`` may run on other machines than the one that launches them."""
+    return str(cluster["_target_"]).endswith(".slurm") or cluster.get("address") is not None
+
+
 def at_once(engine: Launcher) -> int:
     """How many jobs an engine runs side by side, as far as it can be known."""
     if isinstance(engine, LocalQueue):
@@ -74,11 +83,14 @@ def local(
     cores: int | Literal["auto"] = "auto",
 ) -> Launcher:
     """Processes of this machine, see ``LocalQueue``."""
+    _count("jobs", jobs, auto=True)
+    _count("cores", cores, auto=True)
     return LocalQueue(sweep, trainer, jobs=jobs, cores=cores)
 
 
 def joblib(*, sweep: SweepFolder, trainer: Mapping[str, Any], jobs: int) -> Launcher:
     """Joblib's processes; one takes a new job when it has ended one, so that imports are paid once."""
+    _count("jobs", jobs)
     _needs("hydra_joblib_launcher", "joblib", "sweep")
     from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 
@@ -96,6 +108,10 @@ def ray(
     init: Mapping[str, Any],
 ) -> Launcher:
     """Ray's tasks."""
+    if cpus <= 0 or gpus < 0:
+        raise UserError(
+            f"cluster.cpus={cpus}, cluster.gpus={gpus}: a job needs more than 0 cores and not less than 0 GPUs"
+        )
     _needs("hydra_ray_launcher", "ray", "ray")
     from hydra_plugins.hydra_ray_launcher.ray_launcher import RayLauncher
 
@@ -106,5 +122,5 @@ def ray(
 
 
 def _needs(plugin: str, cluster: str, extra: str) -> None:
-    if importlib.util.find_spec(f"hydra_plugins.{plugin}") is None:
+    if None in (importlib.util.find_spec(f"hydra_plugins.{plugin}"), importlib.util.find_spec(cluster)):
         raise UserError(f"cluster={cluster} needs an extra: pip install 'segdistill[{extra}]'")

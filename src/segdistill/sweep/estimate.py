@@ -57,8 +57,11 @@ class Estimates:
         try:
             images = len(build.datasets(cfg, from_files=True)["train"])
             networks = [untrained(one) for one in ([cfg.student, cfg.teacher] if cfg.kd.terms else [cfg.student])]
-        except Exception:  # whatever it is, it is said better where the job runs
+            return self._measured(cfg, networks, images)
+        except Exception:  # whatever it is (no memory, no weights), it is said better where the job runs
             return None
+
+    def _measured(self, cfg: DictConfig, networks: list[SegModel], images: int) -> float:
         device = torch.device("cuda" if uses_gpu(cfg) else "cpu")
         batch = torch.zeros(2, 3, *build.augment(cfg).crop, device=device)
         before = torch.get_num_threads()
@@ -70,6 +73,8 @@ class Estimates:
             return (time.monotonic() - began) * images / len(batch)
         finally:
             torch.set_num_threads(before)
+            del networks, batch
+            torch.cuda.empty_cache()  # for the jobs
 
 
 def untrained(cfg: DictConfig) -> SegModel:
@@ -114,7 +119,7 @@ def _finished(folders: Sequence[Path]) -> Iterator[tuple[Kind, float]]:
         try:
             metrics, cfg = read_json(path), OmegaConf.load(path.parent / "config.yaml")
             assert isinstance(cfg, DictConfig)
-            if metrics["timing"]["train_seconds"] and not cfg.trainer.get("fast_dev_run"):
+            if metrics["timing"]["train_seconds"] and not metrics["stopped"] and not cfg.trainer.get("fast_dev_run"):
                 yield kind_of(cfg), metrics["timing"]["train_seconds"] / metrics["epochs"]
         except (UserError, OSError, KeyError, AttributeError, TypeError):  # a run of another version tells nothing
             continue

@@ -35,7 +35,7 @@ def forecast(
     """
     same, done = len(jobs) - len(distinct(jobs)), len(distinct(jobs)) - len(left)
     remarks = [f"{done} done before"] if done else []
-    remarks += [f"{same} equal others (kd=none asks no teacher) and are not run"] if same else []
+    remarks += [f"{same} of them the same run as another, since kd=none asks no teacher"] if same else []
     yield f"sweep {folder.path}: {_jobs(expected)}" + (f" ({', '.join(remarks)})" if remarks else "")
     chosen = [cfg for cfg in (configs[job.name] for job in left) if not cfg.trainer.get("fast_dev_run")]
     yield from shared(chosen)

@@ -41,7 +41,4 @@ def sweep_job(cfg: DictConfig) -> None:
     from segdistill.run import run_to_status
 
     path = Path(HydraConfig.get().runtime.output_dir)
-    if (path.parent / "cancelled").exists():
-        log.info("the sweep was cancelled; %s does not begin", path.name)
-        return
     run_to_status(run_config(cfg), path, place=place_of(path), again=True)

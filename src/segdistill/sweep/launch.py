@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 import signal
 import socket
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from hydra.utils import instantiate
@@ -22,13 +24,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from segdistill import build
 from segdistill.checks import check_config
+from segdistill.cores import cores
 from segdistill.engine.run_folder import read_json, write_json
 from segdistill.errors import DryRun, UserError
-from segdistill.sweep.engines import ELSEWHERE, at_once
+from segdistill.rules import RULES, broken
+from segdistill.sweep.engines import at_once, elsewhere
 from segdistill.sweep.folder import Job, Plan, SweepFolder, distinct
 from segdistill.sweep.forecast import forecast
 from segdistill.sweep.job import run_config, sweep_job
-from segdistill.sweep.names import plan_jobs
+from segdistill.sweep.names import plan_jobs, quoted
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +56,14 @@ class Launch:
         self.context, self.config, self.resume = context, config, resume
         self.folder = SweepFolder(config.hydra.sweep.dir)
         self.cluster = str(config.cluster._target_).rpartition(".")[2]
+        self.here = not elsewhere(config.cluster)
         self.plan: Plan | None = None
         if not config.dry_run:
             _session.enter_context(held(self.folder))
         if not resume and self.folder.plan_file.exists():
+            again = f"segdistill sweep resume {shlex.quote(str(self.folder.path))}"
             raise UserError(
-                f"{self.folder.path} holds a sweep already; go on with it: segdistill sweep resume {self.folder.path}, "
-                "or choose another hydra.sweep.dir"
+                f"{self.folder.path} holds a sweep already; go on with it: {again}, or choose another hydra.sweep.dir"
             )
 
     def launch(
@@ -73,17 +78,17 @@ class Launch:
         first = self.plan is None
         before = self.folder.read().jobs if self.folder.plan_file.exists() else ()
         jobs, configs = self._planned(overrides, axes, before)
-        check_jobs(jobs, configs, here=self.cluster not in ELSEWHERE)
+        if first and expected is None:
+            check_same(before, jobs)
+        check_jobs(jobs, configs, here=self.here)
         made = instantiate(self.config.cluster, _partial_=True)
         engine: Launcher = made(sweep=self.folder, trainer=build.plain(self.config.trainer))
         left = [job for job in distinct(jobs) if not self.folder.run(job).metrics.exists()]
         total = max(expected or 0, len(jobs))
         if first:
-            here, cores = self.cluster not in ELSEWHERE, len(os.sched_getaffinity(0))
             side = at_once(engine)
-            for line in forecast(
-                self.folder, jobs, left, configs, here=here, at_once=side, threads=max(1, cores // side), expected=total
-            ):
+            where: dict[str, Any] = {"here": self.here, "threads": max(1, cores() // side)}
+            for line in forecast(self.folder, jobs, left, configs, at_once=side, expected=total, **where):
                 log.info(line)
         if self.config.dry_run:
             raise DryRun
@@ -91,6 +96,12 @@ class Launch:
         with interruptible():
             self._run(engine, left)
         return [self._returned(job) for job in jobs]
+
+    def settle(self) -> None:
+        """No more jobs will come."""
+        if self.plan is not None:
+            self.plan = replace(self.plan, expected=len(self.plan.jobs))
+            self.folder.write(self.plan)
 
     def _planned(
         self, overrides: Sequence[Sequence[str]], axes: Sequence[str], before: Sequence[Job]
@@ -102,8 +113,11 @@ class Launch:
         for number, job in enumerate(jobs):
             try:
                 cfg = run_config(self.context.config_loader.load_sweep_config(self.config, list(job.overrides)))
-            except OmegaConfBaseException as error:
-                raise UserError(f"{job.name}: {str(error).splitlines()[0]}") from error
+            except (OmegaConfBaseException, HydraException) as error:
+                raise UserError(
+                    f"{job.name}: {str(error).splitlines()[0]} Does this job's config have that key? An axis that is "
+                    "typed takes the place of the sweep's own"
+                ) from error
             other = seen.setdefault(identity(cfg), job.name)
             if other == job.name:
                 configs[job.name] = cfg
@@ -137,10 +151,13 @@ class Launch:
         engine.setup(hydra_context=self.context, task_function=sweep_job, config=self.config)
         for name in ENGINES_LOGS:
             logging.getLogger(name).setLevel(logging.WARNING)
-        place = f"hydra.sweep.dir='{self.folder.path}'"
+        place = f"hydra.sweep.dir={quoted(str(self.folder.path))}"
         try:
             engine.launch([[*job.overrides, place, f"hydra.sweep.subdir='{job.name}'"] for job in left], 0)
         except UserError:
+            raise
+        except KeyboardInterrupt:
+            log.info("go on with: segdistill sweep resume %s", shlex.quote(str(self.folder.path)))
             raise
         except Exception as error:  # whatever the engine stumbled on, the jobs' folders say what is done
             log.error("cluster=%s: %s: %s", self.cluster, type(error).__name__, error)
@@ -172,7 +189,7 @@ def held(folder: SweepFolder) -> Iterator[None]:
     except Timeout:
         raise UserError(
             f"{folder.path} is being swept by {launcher(folder)}; wait for it, or stop it: "
-            f"segdistill sweep cancel {folder.path}"
+            f"segdistill sweep cancel {shlex.quote(str(folder.path))}"
         ) from None
     try:
         folder.cancelled.unlink(missing_ok=True)
@@ -223,6 +240,20 @@ def identity(cfg: DictConfig) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def check_same(before: Sequence[Job], jobs: Sequence[Job]) -> None:
+    """A grid that goes on must have the jobs that it began with.
+
+    Raises:
+        UserError: a config has changed the axes since.
+    """
+    gone = [job.name for job in before if job.name not in {one.name for one in jobs}]
+    if gone:
+        raise UserError(
+            f"{len(gone)} of the sweep's {len(before)} jobs would be no part of it any more, the first is {gone[0]}: "
+            "its axes have changed since it began. Start a new sweep, or change the configs back"
+        )
+
+
 def check_jobs(jobs: Sequence[Job], configs: Mapping[str, DictConfig], *, here: bool) -> None:
     """Check every config, once for all seeds.
 
@@ -238,6 +269,8 @@ def check_jobs(jobs: Sequence[Job], configs: Mapping[str, DictConfig], *, here: 
     seen: set[str] = set()
     for name, cfg in configs.items():
         key = identity(OmegaConf.merge(cfg, {"seed": 0}))  # type: ignore[arg-type]
+        for mistake in broken(cfg, "seed", "seed", RULES["seed"]):
+            found.setdefault(mistake, []).append(name)
         if key in seen:
             continue
         seen.add(key)

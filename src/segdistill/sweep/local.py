@@ -132,7 +132,7 @@ def ended(process: BaseProcess, folder: RunFolder, *, of: int, left: int) -> Non
 def stop(running: Mapping[BaseProcess, tuple[RunFolder, Slot]], patience: float = 60.0) -> None:
     """Ask every job to stop between two steps and wait for its checkpoint; kill what does not end."""
     if running:
-        log.info("stopping %d jobs; they write their checkpoints", len(running))
+        log.info("stopping what runs (%d); checkpoints are written", len(running))
     for process in running:
         if process.is_alive() and process.pid:
             os.kill(process.pid, signal.SIGTERM)
@@ -141,6 +141,8 @@ def stop(running: Mapping[BaseProcess, tuple[RunFolder, Slot]], patience: float 
         process.join(max(0.0, until - time.monotonic()))
         if process.is_alive():
             process.kill()
+            process.join()
+        ended(process, running[process][0], of=len(running), left=0)
 
 
 def slots(trainer: Mapping[str, Any], jobs: int | str, cores: int | str) -> list[Slot]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from segdistill.sweep.folder import Job
 
+OF_THE_COMMAND = ("cluster", "search", "grids", "output", "dry_run", "hydra")  # keys, and all below them
 LONGEST = 120  # a folder's name may have 255 bytes, and files in it are named after it
 
 
@@ -18,17 +19,24 @@ def plan_jobs(overrides: Sequence[Sequence[str]], axes: Sequence[str], taken: It
         taken: jobs that have their names already.
     """
     short = short_names(axes)
-    names = {job.name: tuple(job.overrides) for job in taken}
+    names = {job.name: of_the_run(job.overrides) for job in taken}
     jobs = []
     for one in overrides:
         parts = dict(part.split("=", 1) for part in one)
         choices = {short[key]: parts[key] for key in axes if key in parts}
         name = folder_name(",".join(f"{key}={value}" for key, value in choices.items()))
-        if names.get(name, tuple(one)) != tuple(one):
-            name = f"{name}_{_hash(','.join(one))}"
-        names[name] = tuple(one)
+        own = of_the_run(one)
+        if names.setdefault(name, own) != own:
+            name = f"{name}_{_hash(','.join(own))}"
+            names[name] = own
         jobs.append(Job(name, tuple(one), choices))
     return jobs
+
+
+def of_the_run(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Those that make the run, in one order; who runs it and what is printed may change from launch to launch."""
+    keys = {one: one.split("=", 1)[0].lstrip("+~") for one in overrides}
+    return tuple(sorted(one for one, key in keys.items() if key.split(".")[0].split("@")[0] not in OF_THE_COMMAND))
 
 
 def short_names(axes: Sequence[str]) -> dict[str, str]:
@@ -46,6 +54,11 @@ def folder_name(text: str) -> str:
     """``text`` as the name of a folder that no shell minds."""
     name = re.sub(r"[^\w.,=+-]+", "_", text).strip("_") or "run"
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}_{_hash(text)}"
+
+
+def quoted(text: str) -> str:
+    """``text`` as a value in an override."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _hash(text: str) -> str:

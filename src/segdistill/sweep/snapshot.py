@@ -106,4 +106,4 @@ def snapshot(folder: SweepFolder, before: Snapshot | None = None) -> Snapshot:
         done.get(job.name) or job_state(folder.run(job), job, cancelled=cancelled) for job in distinct(plan.jobs)
     )
     launcher = read_told(folder.launcher_file)
-    return Snapshot(folder, plan, jobs, lives(launcher) if launcher else None)
+    return Snapshot(folder, plan, jobs, lives(launcher) if launcher else False)

@@ -1,5 +1,6 @@
 """A sweep's snapshot for people (rich) and for programs (JSON)."""
 
+import shlex
 import time
 from dataclasses import asdict
 from typing import Any
@@ -38,7 +39,10 @@ def text(found: Snapshot, *, rows: int | None = None) -> RenderableType:
         parts += ["", _axes(found.axes())]
     counts = found.counts()
     if found.launcher is False and counts["waiting"] and not counts["running"]:
-        parts += ["", Text(f"its launcher has ended; go on with: segdistill sweep resume {found.folder.path}")]
+        parts += [
+            "",
+            Text(f"its launcher has ended; go on with: segdistill sweep resume {shlex.quote(str(found.folder.path))}"),
+        ]
     return Group(*parts)
 
 
