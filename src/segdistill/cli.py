@@ -73,8 +73,8 @@ def _hydra_train(arguments: list[str]) -> int:
     from segdistill.errors import UserError
     from segdistill.outcome import guarded
     from segdistill.report.sweep import SweepTable
+    from segdistill.sweep.holding import let_go
     from segdistill.sweep.job import run_config
-    from segdistill.sweep.launch import let_go
 
     codes: list[int] = []
     SweepTable.exit_code = 0

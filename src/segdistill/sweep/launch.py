@@ -1,36 +1,30 @@
 """The launch of a sweep: everything is checked and told before the first job starts, and nothing is run twice."""
 
-import hashlib
-import json
 import logging
 import os
 import shlex
-import signal
-import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from segdistill import build
-from segdistill.checks import check_config
 from segdistill.cores import cores
-from segdistill.engine.run_folder import read_json, write_json
+from segdistill.engine.run_folder import read_json
 from segdistill.errors import DryRun, UserError
-from segdistill.rules import RULES, broken
+from segdistill.sweep.checking import check_jobs, check_same, identity
 from segdistill.sweep.engines import at_once, elsewhere
 from segdistill.sweep.folder import Job, Plan, SweepFolder, distinct
 from segdistill.sweep.forecast import forecast
+from segdistill.sweep.holding import interruptible, take
 from segdistill.sweep.job import run_config, sweep_job
 from segdistill.sweep.names import plan_jobs, quoted
 
@@ -59,7 +53,7 @@ class Launch:
         self.here = not elsewhere(config.cluster)
         self.plan: Plan | None = None
         if not config.dry_run:
-            _session.enter_context(held(self.folder))
+            take(self.folder)
         if not resume and self.folder.plan_file.exists():
             again = f"segdistill sweep resume {shlex.quote(str(self.folder.path))}"
             raise UserError(
@@ -80,7 +74,7 @@ class Launch:
         jobs, configs = self._planned(overrides, axes, before)
         if first and expected is None:
             check_same(before, jobs)
-        check_jobs(jobs, configs, here=self.here)
+        check_jobs(configs, here=self.here)
         made = instantiate(self.config.cluster, _partial_=True)
         engine: Launcher = made(sweep=self.folder, trainer=build.plain(self.config.trainer))
         left = [job for job in distinct(jobs) if not self.folder.run(job).metrics.exists()]
@@ -171,39 +165,6 @@ class Launch:
         return told
 
 
-_session = ExitStack()
-
-
-def let_go() -> None:
-    """Free the folder that this process launches into; at the end of the command, however it ends."""
-    _session.close()
-
-
-@contextmanager
-def held(folder: SweepFolder) -> Iterator[None]:
-    """Nobody else launches into the folder meanwhile; the system frees the lock if this process dies."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.lock_file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"{folder.path} is being swept by {launcher(folder)}; wait for it, or stop it: "
-            f"segdistill sweep cancel {shlex.quote(str(folder.path))}"
-        ) from None
-    try:
-        folder.cancelled.unlink(missing_ok=True)
-        write_json(folder.launcher_file, {"pid": os.getpid(), "host": socket.gethostname()})
-        yield
-    finally:
-        folder.launcher_file.unlink(missing_ok=True)
-        if not folder.plan_file.exists():  # nothing came of it
-            folder.lock_file.unlink(missing_ok=True)
-            with suppress(OSError):
-                folder.path.rmdir()
-        lock.release()
-
-
 def typed(config: DictConfig) -> tuple[str, ...]:
     """The overrides that make the sweep, without those that say where and whether it goes on."""
     of_hydra = [
@@ -212,75 +173,3 @@ def typed(config: DictConfig) -> tuple[str, ...]:
         if one.split("=")[0] not in ("hydra.mode", "hydra.sweep.dir", "hydra.launcher.resume")
     ]
     return (*config.hydra.overrides.task, *of_hydra)
-
-
-def launcher(folder: SweepFolder) -> str:
-    """Which process launches, in words."""
-    if not folder.launcher_file.exists():
-        return "another process"
-    told = read_json(folder.launcher_file)
-    return f"process {told['pid']} on {told['host']}"
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM (``segdistill sweep cancel``) ends a launch as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def identity(cfg: DictConfig) -> str:
-    """Equal for configs that make the very same run: a recipe without terms asks no teacher."""
-    plain: dict[str, Any] = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    if not plain["kd"]["terms"]:
-        plain.pop("teacher"), plain.pop("kd")
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def check_same(before: Sequence[Job], jobs: Sequence[Job]) -> None:
-    """A grid that goes on must have the jobs that it began with.
-
-    Raises:
-        UserError: a config has changed the axes since.
-    """
-    gone = [job.name for job in before if job.name not in {one.name for one in jobs}]
-    if gone:
-        raise UserError(
-            f"{len(gone)} of the sweep's {len(before)} jobs would be no part of it any more, the first is {gone[0]}: "
-            "its axes have changed since it began. Start a new sweep, or change the configs back"
-        )
-
-
-def check_jobs(jobs: Sequence[Job], configs: Mapping[str, DictConfig], *, here: bool) -> None:
-    """Check every config, once for all seeds.
-
-    Args:
-        jobs: all of them.
-        configs: the config of each distinct job.
-        here: whether the jobs run on this machine, with its devices.
-
-    Raises:
-        UserError: all mistakes, each with the first job that has it.
-    """
-    found: dict[str, list[str]] = {}
-    seen: set[str] = set()
-    for name, cfg in configs.items():
-        key = identity(OmegaConf.merge(cfg, {"seed": 0}))  # type: ignore[arg-type]
-        for mistake in broken(cfg, "seed", "seed", RULES["seed"]):
-            found.setdefault(mistake, []).append(name)
-        if key in seen:
-            continue
-        seen.add(key)
-        try:
-            check_config(cfg, here=here)
-        except UserError as error:
-            found.setdefault(str(error), []).append(name)
-    if found:
-        lines = [
-            f"{names[0]}{f' (and {len(names) - 1} more)' if len(names) > 1 else ''}: {message}"
-            for message, names in found.items()
-        ]
-        raise UserError("no job was started; " + "\n".join(lines))
