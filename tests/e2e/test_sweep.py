@@ -183,7 +183,8 @@ def kill_and_resume(tmp_path: Path, kills: int, jobs: int) -> None:
     process = start("-m", *typed, cwd=tmp_path)
     for _ in range(kills):
         until = time.monotonic() + 90
-        while not (tmp_path / "sweep" / "launcher.json").exists() and time.monotonic() < until:
+        while not all((tmp_path / "sweep" / name).exists() for name in ("launcher.json", "sweep.json")):
+            assert time.monotonic() < until, finish(process).out
             time.sleep(0.05)
         time.sleep(rng.uniform(0, 4))
         os.kill(process.pid, signal.SIGKILL)

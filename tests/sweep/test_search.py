@@ -230,7 +230,7 @@ def test_numbers_that_are_no_counts(wrong):
 def test_without_optuna_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, _study.__name__)
-    monkeypatch.delattr("hydra_plugins.segdistill_sweeps._study")
+    monkeypatch.delattr(sys.modules["hydra_plugins.segdistill_sweeps"], "_study", raising=False)
     sweeper = SearchSweeper(OmegaConf.create(SAMPLER), "maximize", "sqlite://", "search", 1, 1, {})
     with pytest.raises(UserError, match=r"pip install 'segdistill\[sweep\]'"):
         sweeper.setup(hydra_context=None, task_function=None, config=None)
