@@ -11,6 +11,14 @@ def test_a_name_says_what_distinguishes_the_job_and_no_more():
     assert jobs[0].overrides == ("epochs=2", "student=enet", "kd.terms.cwd.weight=1")
 
 
+def test_who_runs_a_job_and_what_is_printed_make_no_other_job():
+    first = plan_jobs([["epochs=2", "seed=0", "cluster.jobs=2"]], ["seed"])
+    again = plan_jobs([["output=json", "seed=0", "epochs=2", "cluster=slurm", "search.n_jobs=3"]], ["seed"], first)
+    assert again[0].name == first[0].name
+    other = plan_jobs([["epochs=3", "seed=0"]], ["seed"], first)
+    assert other[0].name != first[0].name
+
+
 def test_keys_are_shortened_as_far_as_they_stay_apart():
     assert short_names(["kd.terms.cwd.weight", "kd.terms.pixel_kl.weight", "seed"]) == {
         "kd.terms.cwd.weight": "cwd.weight",
