@@ -15,9 +15,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from segdistill import run
 from segdistill.auto_teacher import _run
 from segdistill.cores import cores
-from segdistill.engine.callbacks.interrupt import Interrupted
 from segdistill.engine.signals import SIGNALS
-from segdistill.errors import UserError
+from segdistill.errors import Interrupted, UserError
 from segdistill.slurm_job import hand_on
 
 

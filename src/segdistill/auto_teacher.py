@@ -14,10 +14,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from segdistill import build
-from segdistill.engine.callbacks.interrupt import Interrupted
 from segdistill.engine.run_folder import write_text
 from segdistill.engine.signals import noted
-from segdistill.errors import UserError
+from segdistill.errors import Interrupted, UserError
 from segdistill.once import made_once
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,6 @@
-"""The exception for what the user can mend, and the one for what he only wanted to see."""
+"""What ends a command: what the user can mend, what he only wanted to see, and a signal."""
+
+import signal
 
 
 class UserError(ValueError):
@@ -6,6 +8,14 @@ class UserError(ValueError):
 
     The message names the value, the rule and the fix.
     """
+
+
+class Interrupted(Exception):
+    """The run was asked to stop by the signal ``number``; its last checkpoint is written."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name} between two steps")
+        self.number = number
 
 
 class DryRun(Exception):

@@ -7,8 +7,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from segdistill.engine.callbacks.interrupt import Interrupted
-from segdistill.errors import DryRun, mendable
+from segdistill.errors import DryRun, Interrupted, mendable
 
 log = logging.getLogger(__name__)
 NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR)

@@ -7,7 +7,7 @@ import sys
 
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from segdistill.engine.callbacks.interrupt import Interrupted
+from segdistill.errors import Interrupted
 
 
 def several_tasks() -> bool:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from segdistill.engine.callbacks.interrupt import Interrupt, Interrupted
+from segdistill.engine.callbacks.interrupt import Interrupt
 from segdistill.engine.loggers import ALONE, Place, mlflow_logger, remembered, wandb_logger
 from segdistill.engine.run_folder import RunFolder, read_json
+from segdistill.errors import Interrupted
 from segdistill.run import open_folder
 from tests.e2e.conftest import TINY, train
 from tests.e2e.wandb_file import records

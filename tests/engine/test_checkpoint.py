@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from segdistill.engine.callbacks.checkpoint import Checkpoint
-from segdistill.engine.callbacks.interrupt import Interrupt, Interrupted
+from segdistill.engine.callbacks.interrupt import Interrupt
 from segdistill.engine.signals import SIGNALS, Signals
-from segdistill.errors import UserError
+from segdistill.errors import Interrupted, UserError
 from tests import tiny
 
 

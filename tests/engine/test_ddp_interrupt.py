@@ -12,7 +12,8 @@ from hydra.utils import instantiate
 
 from segdistill.engine.agreement import MARGIN
 from segdistill.engine.callbacks.checkpoint import Checkpoint
-from segdistill.engine.callbacks.interrupt import Interrupt, Interrupted
+from segdistill.engine.callbacks.interrupt import Interrupt
+from segdistill.errors import Interrupted
 from tests import tiny
 from tests.engine.test_ddp import STRATEGY
 

@@ -7,9 +7,10 @@ import torch
 
 from segdistill.engine.callbacks.checkpoint import Checkpoint
 from segdistill.engine.callbacks.finetuning import Finetuning
-from segdistill.engine.callbacks.interrupt import Interrupt, Interrupted
+from segdistill.engine.callbacks.interrupt import Interrupt
 from segdistill.engine.optim import build_optimizer, parameter_groups
 from segdistill.engine.schedules import LearningRate
+from segdistill.errors import Interrupted
 from tests import tiny
 
 

@@ -7,8 +7,9 @@ import torch
 
 from segdistill.engine.callbacks.checkpoint import Checkpoint
 from segdistill.engine.callbacks.history import History
-from segdistill.engine.callbacks.interrupt import Interrupt, Interrupted
+from segdistill.engine.callbacks.interrupt import Interrupt
 from segdistill.engine.run_folder import RunFolder
+from segdistill.errors import Interrupted
 from tests import tiny
 
 COUNT = 15  # 7 batches of 2, one image left over

@@ -115,3 +115,12 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is missing; is {path.parent} a finished run folder?") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not valid JSON ({error}); the file is damaged") from error
+
+
+def read_told(path: Path) -> dict[str, Any] | None:
+    """A JSON document; None if it is not there, or not whole yet."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from segdistill.engine.run_folder import write_json, write_text
 from segdistill.errors import UserError
+from segdistill.outcome import guarded
 from segdistill.report import formats
 from segdistill.report.summary import summarise
 
@@ -19,16 +20,15 @@ WIDTH = 100
 
 def report(arguments: Sequence[str]) -> int:
     """Make, write and show the report; returns the exit code."""
-    try:
+
+    def act() -> None:
         folder, output, split = _parsed(arguments)
         document = summarise(folder, split)
         show(document, output)
         place = write(document, folder)
         print(f"report: {place / 'index.html'}", file=sys.stdout if output == "text" else sys.stderr)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return guarded(act)
 
 
 def show(document: dict[str, Any], output: str) -> None:

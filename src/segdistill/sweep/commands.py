@@ -3,12 +3,13 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.live import Live
 
 from segdistill.errors import UserError
+from segdistill.outcome import guarded
 from segdistill.sweep import control
 from segdistill.sweep.folder import SweepFolder
 from segdistill.sweep.snapshot import Snapshot, snapshot
@@ -28,7 +29,7 @@ def status(arguments: Sequence[str]) -> int:
         else:
             _console().print(text(found))
 
-    return _guarded(show)
+    return guarded(show)
 
 
 def watch(arguments: Sequence[str]) -> int:
@@ -48,7 +49,7 @@ def watch(arguments: Sequence[str]) -> int:
             found = _changes(folder)
             console.print(text(found))
 
-    return _guarded(show)
+    return guarded(show)
 
 
 def cancel(arguments: Sequence[str]) -> int:
@@ -58,7 +59,7 @@ def cancel(arguments: Sequence[str]) -> int:
         folder, _ = _parsed("cancel", arguments)
         print(*control.cancel(folder), sep="\n")
 
-    return _guarded(act)
+    return guarded(act)
 
 
 def resume(arguments: Sequence[str], command: list[str]) -> int:
@@ -69,7 +70,7 @@ def resume(arguments: Sequence[str], command: list[str]) -> int:
         folder, _ = _parsed("resume", [one for one in arguments if one not in changes])
         command.extend(control.resume(folder, changes))
 
-    return _guarded(act)
+    return guarded(act)
 
 
 def _snapshots(folder: SweepFolder) -> Iterator[Snapshot]:
@@ -110,15 +111,3 @@ def _parsed(verb: str, arguments: Sequence[str], outputs: Sequence[str] = ()) ->
 
 def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 180)
-
-
-def _guarded(action: Callable[[], None]) -> int:
-    """As ``outcome.guarded``, which needs Lightning to be imported."""
-    try:
-        action()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0

@@ -7,11 +7,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from segdistill.engine.run_folder import RunFolder, read_json
+from segdistill.engine.run_folder import RunFolder, read_told
 from segdistill.errors import UserError
 from segdistill.sweep.folder import Plan, SweepFolder, distinct
 from segdistill.sweep.names import quoted
@@ -78,7 +77,7 @@ def cancel(folder: SweepFolder) -> list[str]:
         told.append("its Slurm jobs are cancelled")
     for job in distinct(plan.jobs):
         run = folder.run(job)
-        status: dict[str, Any] = read_json(run.state) if run.state.exists() else {"state": ""}
+        status = read_told(run.state) or {"state": ""}
         if status["state"] != "running" or not _busy(run):
             continue
         if status["host"] == socket.gethostname():

@@ -40,14 +40,14 @@ class InProcess(BasicLauncher):
         Raises:
             KeyboardInterrupt: a job was interrupted.
         """
-        from segdistill.engine.run_folder import read_json
+        from segdistill.engine.run_folder import read_told
 
         returns: list[JobReturn] = []
         for number, one in enumerate(job_overrides):
             log.info("[%d/%d] %s", number + 1, len(job_overrides), subdir(one))
             returns += super().launch([one], initial_job_idx + number)
-            status = self.sweep.path / subdir(one) / "status.json"
-            if status.exists() and read_json(status)["code"] == 130:
+            status = read_told(self.sweep.path / subdir(one) / "status.json")
+            if status and status["code"] == 130:
                 raise KeyboardInterrupt
         return returns
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from filelock import FileLock, Timeout
 
-from segdistill.engine.run_folder import read_json, write_json
+from segdistill.engine.run_folder import read_told, write_json
 from segdistill.errors import UserError
 from segdistill.sweep.folder import SweepFolder
 
@@ -57,10 +57,8 @@ def _held(folder: SweepFolder) -> Iterator[None]:
 
 def launcher(folder: SweepFolder) -> str:
     """Which process launches, in words."""
-    if not folder.launcher_file.exists():
-        return "another process"
-    told = read_json(folder.launcher_file)
-    return f"process {told['pid']} on {told['host']}"
+    told = read_told(folder.launcher_file)
+    return f"process {told['pid']} on {told['host']}" if told else "another process"
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from segdistill.engine.run_folder import RunFolder, read_json, write_text
+from segdistill.engine.run_folder import RunFolder, read_told, write_text
 from segdistill.errors import UserError
 from segdistill.sweep.folder import SweepFolder
 from segdistill.sweep.job import run_config
@@ -116,14 +116,14 @@ def ended(process: BaseProcess, folder: RunFolder, *, of: int, left: int) -> Non
     """Say how a job ended; where it could not say so itself, write it down for it."""
     code = process.exitcode or 0
     if code and not folder.metrics.exists():
-        status = read_json(folder.state) if folder.state.exists() else {"state": "running"}
+        status = read_told(folder.state) or {"state": "running"}
         if status["state"] == "running" and code == -signal.SIGTERM:
             folder.status("interrupted", code=130, message="asked to stop before it trained")
         elif status["state"] == "running":
             name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             why = " (memory ran out, or another process of the same run failed)" if code == -signal.SIGKILL else ""
             folder.status("failed", code=1, message=f"the process was ended by {name}{why}; see {folder.output}")
-    state = read_json(folder.state) if folder.state.exists() else {"state": "failed", "message": ""}
+    state = read_told(folder.state) or {"state": "failed", "message": ""}
     message = (state["message"] or "").strip().splitlines()
     told = f": {message[-1]}" if state["state"] != "done" and message else ""
     log.info("[%d/%d] %s: %s%s", of - left, of, folder.path.name, state["state"], told)

@@ -4,8 +4,9 @@ import statistics
 from collections import Counter
 from dataclasses import dataclass
 
+from segdistill.engine.run_folder import read_told
 from segdistill.sweep.folder import Plan, SweepFolder, distinct
-from segdistill.sweep.states import STATES, JobState, job_state, lives, read_told
+from segdistill.sweep.states import STATES, JobState, job_state, lives
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,12 @@
 """What a job of a sweep does, read from its run folder alone: works on a login node, and while nothing of it runs."""
 
-import json
 import os
 import socket
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from segdistill.engine.run_folder import RunFolder
+from segdistill.engine.run_folder import RunFolder, read_told
 from segdistill.sweep.folder import Job
 
 STATES = ("done", "running", "waiting", "failed", "interrupted", "lost", "cancelled")
@@ -107,15 +105,6 @@ def lives(told: dict[str, Any]) -> bool | None:
     except PermissionError:
         pass
     return True
-
-
-def read_told(path: Path) -> dict[str, Any] | None:
-    """A JSON document; None if it is not there, or not whole yet."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def last_lines(folder: RunFolder, count: int = 5) -> list[str]:

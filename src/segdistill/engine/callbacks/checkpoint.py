@@ -6,9 +6,8 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 
-from segdistill.engine.callbacks.interrupt import Interrupted
 from segdistill.engine.module import DistillModule
-from segdistill.errors import UserError
+from segdistill.errors import Interrupted, UserError
 
 
 class Checkpoint(pl.Callback):

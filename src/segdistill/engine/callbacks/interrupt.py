@@ -1,20 +1,12 @@
 """Ctrl-C and a cluster's warning end a run between two steps, never inside one, and all ranks after the same one."""
 
-import signal
 from typing import Any
 
 import pytorch_lightning as pl
 
 from segdistill.engine.agreement import Agreement, anyone
 from segdistill.engine.signals import Signals
-
-
-class Interrupted(Exception):
-    """The run was asked to stop by the signal ``number``; its last checkpoint is written."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} between two steps")
-        self.number = number
+from segdistill.errors import Interrupted
 
 
 class Interrupt(pl.Callback):
