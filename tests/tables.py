@@ -16,7 +16,7 @@ def made(command: str) -> str:
     from segdistill import cli
 
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        assert cli.models(command.split()[1:]) == 0
+        assert cli.VERBS["models"](command.split()[1:]) == 0
     return printed.getvalue()
 
 

@@ -12,7 +12,7 @@ SIZE = "size=[64,96]"
 
 
 def models(*arguments):
-    return command(lambda: sys.exit(cli.models(arguments)))
+    return command(lambda: sys.exit(cli.VERBS["models"](arguments)))
 
 
 def rows(*arguments):

@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+import segdistill.conf_dir  # noqa: F401 (the configs' resolver)
 from segdistill.cores import cores
 from segdistill.data.augment import Augment
 from segdistill.data.decoding import resident
@@ -28,8 +29,6 @@ from segdistill.engine.schedules import LearningRate, TermSchedule
 from segdistill.engine.terms import TermSpec, named_arguments
 from segdistill.errors import UserError
 from segdistill.models.network import SegModel
-
-OmegaConf.register_new_resolver("len", len, replace=True)
 
 
 def datasets(cfg: DictConfig, *, from_files: bool = False) -> dict[str, SegmentationSet]:

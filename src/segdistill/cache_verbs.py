@@ -106,7 +106,7 @@ def clear(folders: list[Path]) -> int:
     return freed
 
 
-def main(verb: str, cfg: DictConfig, key: str | None) -> int:
+def main(cfg: DictConfig, verb: str, key: str | None) -> int:
     """Do ``verb`` and print its table, sentence or JSON document; returns the exit code."""
     if verb == "clear" and key is None:
         raise UserError("cache clear: say which: key=KEY of `segdistill cache info`, or key=all")

@@ -1,8 +1,9 @@
 """The console script: ``segdistill VERB [overrides]``."""
 
+import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import segdistill.threads  # noqa: F401 (before torch)
@@ -15,6 +16,10 @@ USAGE = """usage: segdistill VERB [overrides]
   cache        a teacher's stored outputs: cache build (what such a run reads), info, verify, clear key=KEY
   sweep        a sweep's folder: sweep status DIR, watch DIR, resume DIR, cancel DIR
   report       a sweep's table with paired differences, and report/index.html: segdistill report DIR output=markdown
+  evaluate     every score of a run, of masks or of any network: segdistill evaluate run=DIR split=test
+  export       the student as a file for a runtime, verified there: segdistill export run=DIR format=onnx precision=int8
+  card         what each exported file costs and scores, beside a device's budget: segdistill card run=DIR target=mobile
+  predict      masks and overlays of images or a video: segdistill predict run=DIR input=FOLDER
   benchmark    what a step, a batch of data, a loss or inference costs: segdistill benchmark what=step size=[352,480]
 
 Overrides are Hydra's: group=option key=value. output=json prints one JSON document on stdout.
@@ -30,18 +35,14 @@ def main() -> None:
     verb, rest = arguments[0], arguments[1:]
     if verb == "train":
         train(rest)
-    if verb == "models":
-        sys.exit(models(rest))
     if verb == "data" and rest[:1] == ["check"]:
-        sys.exit(data_check(rest[1:]))
+        sys.exit(_configured("train", rest[1:], "segdistill.verbs:data_check"))
     if verb == "cache" and rest[:1] and rest[0] in ("build", "info", "verify", "clear"):
         sys.exit(cache(rest[0], rest[1:]))
     if verb == "sweep" and rest[:1] and rest[0] in ("status", "watch", "resume", "cancel"):
         sys.exit(sweep(rest[0], rest[1:]))
-    if verb == "benchmark":
-        sys.exit(benchmark(rest))
-    if verb == "report":
-        sys.exit(report(rest))
+    if verb in VERBS:
+        sys.exit(VERBS[verb](rest))
     print(f"error: {' '.join(arguments[:2])!r} is no verb\n\n{USAGE}", end="", file=sys.stderr)
     sys.exit(2)
 
@@ -68,7 +69,6 @@ def _hydra_train(arguments: list[str]) -> int:
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
-    import segdistill.build  # noqa: F401 (registers the configs' resolver)
     from segdistill.conf_dir import conf_dir
     from segdistill.errors import UserError
     from segdistill.outcome import guarded
@@ -112,7 +112,6 @@ def _hydra_train(arguments: list[str]) -> int:
 
 def _told(arguments: Sequence[str], config_name: str = "train") -> bool:
     """Say everything that is wrong with the overrides; True if anything is."""
-    import segdistill.build  # noqa: F401
     from segdistill.overrides import check_overrides
 
     errors = check_overrides([one for one in arguments if not one.startswith("-")], config_name)
@@ -136,7 +135,6 @@ def _resume(folder: str, arguments: Sequence[str]) -> int:
     """Go on with an interrupted run, with the config that it has."""
     from omegaconf import DictConfig, OmegaConf
 
-    import segdistill.build  # noqa: F401
     from segdistill.train_alone import main as run_alone
 
     config = Path(folder) / "config.yaml"
@@ -157,83 +155,33 @@ def _resume(folder: str, arguments: Sequence[str]) -> int:
     return code
 
 
-def models(arguments: Sequence[str]) -> int:
-    """``segdistill models``: the table of students and teachers."""
-    if _told(arguments, "models"):
+def _configured(name: str, arguments: Sequence[str], target: str, *more: object) -> int:
+    """Compose the config ``name`` with what is typed, once that is known to be right, for the function ``target``.
+
+    Args:
+        name: of a file in ``conf``.
+        arguments: the overrides.
+        target: ``module:function``, imported only then; gets the config, and may return an exit code.
+        *more: what it gets besides.
+    """
+    if _told(arguments, name):
         return 2
     from hydra import compose, initialize_config_dir
-    from rich.console import Console
 
-    from segdistill import catalogue
     from segdistill.conf_dir import conf_dir
-    from segdistill.outcome import guarded
-    from segdistill.report import models as table
-
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("models", overrides=list(arguments))
-
-    def show() -> None:
-        rows = catalogue.catalogue(cfg)
-        if cfg.output == "json":
-            Console().print_json(data=rows)
-        elif cfg.output == "markdown":
-            print(table.markdown(rows, cfg.size))
-        else:
-            table.text(rows, cfg.size, Console(width=None if sys.stdout.isatty() else 180))
-
-    return guarded(show)
-
-
-def data_check(arguments: Sequence[str]) -> int:
-    """``segdistill data check``: exit code 2 if the dataset has errors."""
-    if _told(arguments):
-        return 2
-    from hydra import compose, initialize_config_dir
-    from rich.console import Console
-
-    from segdistill import build
-    from segdistill.conf_dir import conf_dir
-    from segdistill.data.check import check_dataset
-    from segdistill.data.check_table import render
     from segdistill.outcome import guarded
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=list(arguments))
-    failed = False
-
-    def check() -> None:
-        nonlocal failed
-        report = check_dataset(build.datasets(cfg, from_files=True), list(cfg.dataset.classes))
-        failed = bool(report.errors)
-        if cfg.output == "json":
-            Console().print_json(data=report.to_dict())
-        else:
-            render(report, Console())
-
-    return guarded(check) or (2 if failed else 0)
+        cfg = compose(name, overrides=list(arguments))
+    module, function = target.split(":")
+    return guarded(lambda: getattr(importlib.import_module(module), function)(cfg, *more))
 
 
 def cache(verb: str, arguments: Sequence[str]) -> int:
     """``segdistill cache build|info|verify|clear``: exit code 2 if ``verify`` finds a broken file."""
     keys = [one.removeprefix("key=") for one in arguments if one.startswith("key=")]
     overrides = [one for one in arguments if not one.startswith("key=")]
-    if _told(overrides):
-        return 2
-    from hydra import compose, initialize_config_dir
-
-    from segdistill import cache_verbs
-    from segdistill.conf_dir import conf_dir
-    from segdistill.outcome import guarded
-
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=overrides)
-    code = 0
-
-    def act() -> None:
-        nonlocal code
-        code = cache_verbs.main(verb, cfg, keys[0] if keys else None)
-
-    return guarded(act) or code
+    return _configured("train", overrides, "segdistill.cache_verbs:main", verb, keys[0] if keys else None)
 
 
 def sweep(verb: str, arguments: Sequence[str]) -> int:
@@ -247,24 +195,33 @@ def sweep(verb: str, arguments: Sequence[str]) -> int:
     return commands.resume(arguments, command) or _hydra_train(command)
 
 
-def benchmark(arguments: Sequence[str]) -> int:
-    """``segdistill benchmark``: times, memory and ratios, or two such measurements compared."""
-    if _told(arguments, "benchmark"):
-        return 2
-    from hydra import compose, initialize_config_dir
-    from rich.console import Console
-
-    from segdistill.benchmark import command
-    from segdistill.conf_dir import conf_dir
-    from segdistill.outcome import guarded
-
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("benchmark", overrides=list(arguments))
-    return guarded(lambda: command.benchmark(cfg, Console(width=None if sys.stdout.isatty() else 180)))
-
-
 def report(arguments: Sequence[str]) -> int:
     """``segdistill report DIR``: the summary of a sweep."""
     from segdistill.report.command import report as show
 
     return show(arguments)
+
+
+def _quoted(arguments: Sequence[str]) -> list[str]:
+    """Paths as they are typed: what a sweep's folder is called holds signs that Hydra's grammar knows."""
+    paths = tuple(f"{key}=" for key in ("run", "file", "input", "predictions", "out"))
+    plain = {one: one.split("=", 1)[1] for one in arguments if one.startswith(paths)}
+    return [
+        f"{one.split('=', 1)[0]}='{plain[one]}'" if plain.get(one, "'")[:1] not in ("'", '"', "[", "") else one
+        for one in arguments
+    ]
+
+
+def _on_a_run(verb: str, arguments: Sequence[str], *more: object) -> int:
+    return _configured(verb, _quoted(arguments), f"segdistill.{verb}.command:{verb}", *more)
+
+
+VERBS: dict[str, Callable[[Sequence[str]], int]] = {
+    "report": report,
+    "models": lambda typed: _configured("models", typed, "segdistill.verbs:models"),
+    "benchmark": lambda typed: _configured("benchmark", typed, "segdistill.verbs:benchmark"),
+    "evaluate": lambda typed: _on_a_run("evaluate", typed, _quoted(typed)),
+    "export": lambda typed: _on_a_run("export", typed, _quoted(typed)),
+    "card": lambda typed: _on_a_run("card", typed),
+    "predict": lambda typed: _on_a_run("predict", typed),
+}

@@ -1,6 +1,10 @@
-"""Where the configs lie: inside the installed package, or at the root of the repository."""
+"""Where the configs lie: inside the installed package, or at the root of the repository; and what they may compute."""
 
 from pathlib import Path
+
+from omegaconf import OmegaConf
+
+OmegaConf.register_new_resolver("len", len, replace=True)  # whoever composes a config comes by here
 
 
 def conf_dir() -> Path:

@@ -33,13 +33,13 @@ def _without_worker(message: str) -> str:
 
 
 def guarded(action: Callable[[], Any]) -> int:
-    """Run ``action``; returns the exit code and shows what the user needs to know on stderr."""
+    """Run ``action``, which may return an exit code; returns it and shows what the user needs to know on stderr."""
     try:
-        action()
+        code = action()
     except DryRun:
         return 0
     except (Exception, KeyboardInterrupt) as error:
         code, message = explain(error)
         print(("" if code == 1 else "error: " if code == 2 else "") + message, file=sys.stderr)
         return code
-    return 0
+    return code if isinstance(code, int) else 0

@@ -35,7 +35,7 @@ SPREAD = {"median", "spread"}
 
 
 def benchmark(*overrides):
-    return command(lambda: sys.exit(cli.benchmark(list(overrides))))
+    return command(lambda: sys.exit(cli.VERBS["benchmark"](list(overrides))))
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from segdistill import build
 from segdistill.benchmark.compare import SCHEMA, compare
 from segdistill.benchmark.inputs import facts, prepare_config
 from segdistill.benchmark.report import render, render_comparison
-from segdistill.errors import UserError
 from segdistill.quiet import quieten
+from segdistill.verbs import require_output
 
 
 def benchmark(cfg: DictConfig, console: Console) -> None:
@@ -23,8 +23,7 @@ def benchmark(cfg: DictConfig, console: Console) -> None:
     Raises:
         UserError: what is asked for does not exist or cannot be measured.
     """
-    if cfg.output not in ("text", "json"):
-        raise UserError(f"output={cfg.output}: must be text or json")
+    require_output(cfg.output, "text", "json")
     if cfg.compare is None:
         document, show = measurement(cfg), render
     else:

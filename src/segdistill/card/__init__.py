@@ -1,0 +1,1 @@
+"""What exported files cost and score, beside a device's budget."""

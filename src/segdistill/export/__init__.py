@@ -1,0 +1,1 @@
+"""From a bundle to a file that a device's runtime reads, verified in that runtime."""

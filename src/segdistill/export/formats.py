@@ -1,0 +1,31 @@
+"""The formats of exported files: where each is written, where it is run, and what has to be installed for it."""
+
+from typing import NamedTuple
+
+
+class Format(NamedTuple):
+    """One format.
+
+    Attributes:
+        suffix: of its files.
+        writer: the module whose ``write(job)`` makes the file.
+        runtime: the module whose ``open_session(path, threads)`` runs it.
+        extra: of this package, which brings what both import.
+        precisions: what it can be written in.
+    """
+
+    suffix: str
+    writer: str
+    runtime: str
+    extra: str | None
+    precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+
+
+FORMATS = {
+    "onnx": Format(".onnx", "segdistill.export.onnx", "segdistill.runtimes.onnx", "export"),
+    "openvino": Format(".xml", "segdistill.export.openvino", "segdistill.runtimes.openvino", "export"),
+    "executorch": Format(".pte", "segdistill.export.executorch", "segdistill.runtimes.executorch", "edge"),
+    "torch_export": Format(
+        ".pt2", "segdistill.export.torch_export", "segdistill.runtimes.torch_export", None, ("fp32", "fp16")
+    ),
+}

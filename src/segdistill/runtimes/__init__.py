@@ -1,0 +1,1 @@
+"""Exported files, opened in their own runtimes; only what is opened needs torch, and nothing here needs Hydra."""

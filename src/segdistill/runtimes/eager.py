@@ -1,0 +1,35 @@
+"""A bundle, run by torch as it was trained."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from segdistill.bundle.description import Description
+from segdistill.bundle.opening import open_bundle
+from segdistill.metrics.confusion import resize_logits
+from segdistill.models.network import SegModel
+
+
+class EagerSession:
+    """A network in memory; logits are brought to the size of the image."""
+
+    def __init__(self, model: SegModel, description: Description, device: str = "cpu") -> None:
+        self.model, self.description = model.eval().to(device), description
+        self.device = torch.device(device)
+
+    @torch.inference_mode()
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Logits (N, C, H, W) of images (N, 3, H, W); see ``Session``."""
+        image = torch.from_numpy(images).to(self.device)
+        logits = resize_logits(self.model(image).logits, image.shape[-2:])
+        found: np.ndarray = logits.cpu().numpy()
+        return found
+
+
+def open_session(path: Path, threads: int | None = None, device: str = "cpu") -> EagerSession:
+    """Open the bundle in the folder ``path``."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    model, description = open_bundle(path)
+    return EagerSession(model, description, device)

@@ -1,0 +1,46 @@
+"""Opens a bundle or an exported file."""
+
+import importlib
+from pathlib import Path
+
+from segdistill.errors import UserError
+from segdistill.export.formats import FORMATS
+from segdistill.runtimes.session import Session
+
+
+def open_session(path: str | Path, *, threads: int | None = None, device: str = "cpu") -> Session:
+    """Open a run folder, a bundle or an exported file, in the runtime that its suffix names.
+
+    Args:
+        path: a folder with ``model.json`` and ``student.safetensors``, or a file with a suffix of ``FORMATS``.
+        threads: how many the runtime uses; None leaves it at the runtime's own choice.
+        device: of a bundle: ``cpu`` or ``cuda``; exported files run on the CPU.
+
+    Raises:
+        UserError: nothing is there, it is damaged or foreign, or its runtime is not installed.
+    """
+    path = Path(path)
+    suffixes = {one.suffix: one for one in FORMATS.values()}
+    if path.is_dir():
+        module = importlib.import_module("segdistill.runtimes.eager")
+        opened: Session = module.open_session(path, threads, device)
+        return opened
+    if path.suffix not in suffixes:
+        raise UserError(
+            f"{path}: is neither a run folder nor an exported file; those end with {', '.join(sorted(suffixes))}"
+        )
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    one = suffixes[path.suffix]
+    try:
+        module = importlib.import_module(one.runtime)
+    except ModuleNotFoundError as error:
+        raise missing(str(path), error, one.extra) from error
+    opened = module.open_session(path, threads)
+    return opened
+
+
+def missing(what: str, error: ModuleNotFoundError, extra: str | None) -> UserError:
+    """What to install where a module is not there."""
+    fix = f"pip install 'segdistill[{extra}]'" if extra else f"pip install {error.name}"
+    return UserError(f"{what}: needs {error.name}, which is not installed; {fix}")
