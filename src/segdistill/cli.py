@@ -36,7 +36,7 @@ def main() -> None:
     if verb == "train":
         train(rest)
     if verb == "data" and rest[:1] == ["check"]:
-        sys.exit(_configured("train", rest[1:], "segdistill.verbs:data_check"))
+        sys.exit(data_check(rest[1:]))
     if verb == "cache" and rest[:1] and rest[0] in ("build", "info", "verify", "clear"):
         sys.exit(cache(rest[0], rest[1:]))
     if verb == "sweep" and rest[:1] and rest[0] in ("status", "watch", "resume", "cancel"):
@@ -175,6 +175,11 @@ def _configured(name: str, arguments: Sequence[str], target: str, *more: object)
         cfg = compose(name, overrides=list(arguments))
     module, function = target.split(":")
     return guarded(lambda: getattr(importlib.import_module(module), function)(cfg, *more))
+
+
+def data_check(arguments: Sequence[str]) -> int:
+    """``segdistill data check``: exit code 2 if the dataset has errors."""
+    return _configured("train", arguments, "segdistill.verbs:data_check")
 
 
 def cache(verb: str, arguments: Sequence[str]) -> int:
