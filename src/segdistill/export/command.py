@@ -73,7 +73,8 @@ def export(cfg: DictConfig, typed: Sequence[str]) -> int:
 
 def _command(typed: Sequence[str]) -> str:
     """What was typed, without the quotes that paths were given for Hydra."""
-    return f"segdistill export {shlex.join(re.sub(r"^(run|out)='(.*)'$", r'\1=\2', one) for one in typed)}"
+    plain = [re.sub(r"^(run|out)='(.*)'$", r"\1=\2", one) for one in typed]
+    return f"segdistill export {shlex.join(plain)}"
 
 
 def _several(value: Any) -> list[str]:
