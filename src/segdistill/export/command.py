@@ -43,6 +43,7 @@ def export(cfg: DictConfig, typed: Sequence[str]) -> int:
     size = resolved_size(cfg.size, sets[cfg.verify.split])
     if size is not None:
         model.require_size(size)
+    batch = None if cfg.batch == "dynamic" else cfg.batch
     wanted = variants(
         _several(cfg.format),
         _several(cfg.precision),
@@ -50,7 +51,7 @@ def export(cfg: DictConfig, typed: Sequence[str]) -> int:
         output=cfg.output,
         size=size,
         asked_size=cfg.size != "auto",
-        batch=None if cfg.batch == "dynamic" else cfg.batch,
+        batch=batch,
         folder=Path(cfg.out) if cfg.out else run / "exports",
     )
     require_installed([one.export.format for one in wanted])
@@ -60,7 +61,7 @@ def export(cfg: DictConfig, typed: Sequence[str]) -> int:
         wanted,
         Deployed(model, cfg.output),
         replace(description, run=description.run or run.resolve().name, licence=cfg.licence),
-        Images(sets["train"], cfg.calibration.images, sets[cfg.verify.split], cfg.verify.images, size),
+        Images(sets["train"], cfg.calibration.images, sets[cfg.verify.split], cfg.verify.images, size, batch),
         Gate(cfg.verify.split, cfg.max_drop),
         _command(typed),
     )

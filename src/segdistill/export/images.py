@@ -51,6 +51,7 @@ class Images:
         source: verification takes ``verifying`` images of it, with their masks.
         verifying: how many; None: all.
         size: (H, W) of the files; None: any.
+        batch: of the files; None: any.
     """
 
     train: SegmentationSet
@@ -58,6 +59,7 @@ class Images:
     source: SegmentationSet
     verifying: int | None
     size: tuple[int, int] | None
+    batch: int | None
 
     @property
     def count(self) -> int:
@@ -65,12 +67,12 @@ class Images:
         return len(spread(len(self.source), self.verifying))
 
     def calibration(self) -> Iterator[Tensor]:
-        """Training images (1, 3, H, W) in [0, 1], read anew at every call, at the files' size."""
+        """Training images (N, 3, H, W) in [0, 1], read anew at every call, at the files' size; each fills a batch."""
         for index in spread(len(self.train), self.calibrating):
             image = self.train.image(index)[None].float() / 255
             if self.size is not None and tuple(image.shape[-2:]) != self.size:
                 image = F.interpolate(image, size=self.size, mode="bilinear", align_corners=False, antialias=True)
-            yield image
+            yield image.repeat(self.batch or 1, 1, 1, 1)
 
     def labelled(self) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Images (H, W, 3) uint8 RGB with their masks (H, W)."""
