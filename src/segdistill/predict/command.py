@@ -6,8 +6,6 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from PIL import Image
-
 from segdistill.predict.images import shown
 from segdistill.predict.inputs import is_video
 from segdistill.predict.outcome import Outcome
@@ -23,7 +21,7 @@ def predict(cfg: Mapping[str, Any]) -> int:
         The exit code: 2 if an image or a part of the video could not be read, 1 if anything else failed.
     """
     settings = settings_of(cfg)
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is the limit
+    warnings.filterwarnings("ignore", module="PIL")  # an image is read or it is not, and max_pixels is the limit
     outcome = predict_video(settings) if is_video(settings) else predict_images(settings)
     _tell(outcome, settings)
     return outcome.code
