@@ -1,0 +1,61 @@
+"""How well probabilities rank the pixels of each class."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from segdistill.metrics.pair import Pair, Sums
+from segdistill.metrics.told import mean
+
+# Odds from 2^-24 to 2^24, beyond which float32 near 1 tells nothing apart; 2^6 bins from one power of two to the next.
+_POWERS, _FINE = 24, 6
+BINS = 2 * _POWERS << _FINE
+
+
+class AveragePrecision:
+    """Mean average precision over class maps, pooled over all pixels of the set.
+
+    Each class ranks all labelled pixels by its probability; average precision is the sum over thresholds of precision
+    times the gain in recall (scikit-learn's and torchmetrics' definition), the mean is over classes that occur. The
+    pixels of a whole set cannot be kept, so they are counted in 3072 bins of the odds p / (1 - p), each 1.6 % or less
+    wide: what falls in one bin ranks equal. The result is exact for probabilities that are so rounded, and within 0.001
+    of the exact one for those of networks (the tests hold it to that).
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = classes
+
+    def measure(self, pair: Pair) -> Sums:
+        """Pixels (C, bins, 2), those of other classes and the class's own; nothing without probabilities."""
+        if pair.probabilities is None:
+            return {}
+        truth = pair.truth[pair.valid]
+        counts = np.empty((pair.num_classes, BINS, 2), np.int64)
+        for name in range(pair.num_classes):
+            cell = odds_bins(pair.probabilities[name][pair.valid]) * 2 + (truth == name)
+            counts[name] = np.bincount(cell, minlength=2 * BINS).reshape(BINS, 2)
+        return {"counts": counts}
+
+    def result(self, sums: Sums) -> dict[str, Any]:
+        """Fractions, None for classes that do not occur."""
+        found = [_average_precision(counts) for counts in sums["counts"]]
+        return {"map": mean(found), "per_class": dict(zip(self.classes, found, strict=True))}
+
+
+def odds_bins(probabilities: np.ndarray) -> np.ndarray:
+    """Bin numbers below ``BINS`` that rise with float32 probabilities: the leading bits of their odds."""
+    # 1 + 2^-23 is the next float32 above 1: no division by 0
+    odds = probabilities / (np.float32(1 + 2**-23) - np.minimum(probabilities, np.float32(1)))
+    leading = odds.view(np.int32) >> (23 - _FINE)
+    bins: np.ndarray = np.clip(leading - ((127 - _POWERS) << _FINE), 0, BINS - 1)
+    return bins
+
+
+def _average_precision(counts: np.ndarray) -> float | None:
+    """Of (bins, 2) counts, from the lowest probability on."""
+    others, own = counts[::-1].cumsum(axis=0, dtype=np.float64).T
+    if not own[-1]:
+        return None
+    precision = own / np.maximum(own + others, 1)
+    return float((precision * np.diff(own, prepend=0)).sum() / own[-1])
