@@ -16,11 +16,12 @@ BINS = 2 * _POWERS << _FINE
 class AveragePrecision:
     """Mean average precision over class maps, pooled over all pixels of the set.
 
-    Each class ranks all labelled pixels by its probability; average precision is the sum over thresholds of precision
-    times the gain in recall (scikit-learn's and torchmetrics' definition), the mean is over classes that occur. The
-    pixels of a whole set cannot be kept, so they are counted in 3072 bins of the odds p / (1 - p), each 1.6 % or less
-    wide: what falls in one bin ranks equal. The result is exact for probabilities that are so rounded, and within 0.001
-    of the exact one for those of networks (the tests hold it to that).
+    Each class ranks all labelled pixels by its probability; average precision is the mean over its own pixels of the
+    precision down to their rank (scikit-learn's and torchmetrics' definition), the mean is over classes that occur. The
+    pixels of a whole set cannot be kept, so they are counted in 3072 bins of the odds p / (1 - p), each at most 1.6 %
+    wide, and taken as evenly mixed within one. That is exact where no bin holds two pixels, and the tests hold it to
+    0.0005 elsewhere (networks: 0.00002). Only pixels of truly equal probability fare better than with scikit-learn, which ranks those of
+    other classes first.
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
@@ -54,8 +55,9 @@ def odds_bins(probabilities: np.ndarray) -> np.ndarray:
 
 def _average_precision(counts: np.ndarray) -> float | None:
     """Of (bins, 2) counts, from the lowest probability on."""
-    others, own = counts[::-1].cumsum(axis=0, dtype=np.float64).T
-    if not own[-1]:
+    counts = counts[::-1].astype(np.float64)
+    (others, own), (before, own_before) = counts.T, (counts.cumsum(axis=0) - counts).T
+    if not own.sum():
         return None
-    precision = own / np.maximum(own + others, 1)
-    return float((precision * np.diff(own, prepend=0)).sum() / own[-1])
+    rank = own_before + (own + 1) / 2  # of the bin's middle pixel among the class's own
+    return float((own * rank / (rank + before + others / 2)).sum() / own.sum())

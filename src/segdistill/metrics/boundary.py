@@ -65,7 +65,6 @@ class Boundary:
             hits.append(np.bincount(contour.classes[gaps <= self.tolerance], minlength=size))
         recall, precision = (hit / np.maximum(length, 1) for hit, length in zip(hits, lengths, strict=True))
         f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-        f1[-1] = 0.0
         seen = (lengths[0] + lengths[1] > 0)[:-1]
         of_image = np.array([f1[:-1][seen].mean(), 1.0]) if seen.any() else np.zeros(2)
         return {"f1": f1[:-1], "images": seen.astype(np.int64), "of_image": of_image}
