@@ -1,4 +1,4 @@
-"""What the default metrics cost beside the inference: python benchmarks/metrics_cost.py ROOT STUDENT ... [images=N] [threads=2].
+"""What metrics cost beside inference: python benchmarks/metrics_cost.py ROOT STUDENT ... [images=24] [threads=2].
 
 ROOT is CamVid's folder (or "-": random images, and truths of smooth regions); a STUDENT is a finished run's folder, or
 a name for random weights, whose noisy maps are the worst case. In each round the same images go through inference
@@ -11,12 +11,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import segdistill.threads  # noqa: F401  # before torch, as the program does
+
+# isort: split
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from scipy.ndimage import gaussian_filter
 
-import segdistill.threads  # noqa: F401  # before torch, as the program does
 from segdistill import build
 from segdistill.benchmark.harness import by_hand, measure
 from segdistill.bundle.description import Description
