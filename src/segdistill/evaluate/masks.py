@@ -40,7 +40,10 @@ def predicted_masks(
         wrong = list(filter(None, pool.map(lambda k: _mistake(masks, k, source, there[k][0]), range(len(there)))))
     kinds = (
         (f"of {len(wanted)} images have no mask", missing),
-        ("images have several: give the folder of the masks alone", [f"{k} ({', '.join(several[k])})" for k in several]),
+        (
+            "images have several: give the folder of the masks alone",
+            [f"{k} ({', '.join(several[k])})" for k in several],
+        ),
         ("masks cannot be used", wrong),
     )
     mistakes = [f"{len(named)} {what}: {_some(named)}" for what, named in kinds if named]

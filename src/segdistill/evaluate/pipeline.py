@@ -16,16 +16,21 @@ from segdistill.metrics.suite import Found, Suite
 
 AHEAD = 4  # images that are decoded before they are asked for
 ROOM = 2**30  # bytes of scores that wait to be measured
-Given, Made = TypeVar("Given"), TypeVar("Made")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 class Picture(NamedTuple):
-    """An image (H, W, 3) uint8 and its truth (H, W) uint8; ``failed`` says why it could not be read."""
+    """Image ``number`` of a set, (H, W, 3) uint8, and its truth, (H, W) uint8; ``failed``: why it could not be read."""
 
-    index: int
+    number: int
     image: np.ndarray
     truth: np.ndarray
     failed: str = ""
+
+    def tensor(self) -> Tensor:
+        """The image as uint8 (3, H, W)."""
+        return torch.from_numpy(self.image).permute(2, 0, 1)
 
 
 class Prediction(NamedTuple):
@@ -45,7 +50,7 @@ class Prediction(NamedTuple):
 class Measured(NamedTuple):
     """An image's part of the result; ``found`` is None for one that could not be read."""
 
-    index: int
+    number: int
     found: Found | None
     failed: str = ""
 
@@ -79,9 +84,9 @@ def measured(
 
     def measure(one: Prediction) -> Measured:
         if one.picture.failed:
-            return Measured(one.picture.index, None, one.picture.failed)
+            return Measured(one.picture.number, None, one.picture.failed)
         mask, probabilities = classes_and_probabilities(one.scores, logits=logits)
-        return Measured(one.picture.index, suite.measure(one.picture.truth, mask, probabilities, teacher=one.teacher))
+        return Measured(one.picture.number, suite.measure(one.picture.truth, mask, probabilities, teacher=one.teacher))
 
     threads = threads or cores()
     # a pool's threads would each start torch's own threads on top

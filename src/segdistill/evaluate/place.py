@@ -56,7 +56,9 @@ class Place:
             self.folder.mkdir(parents=True, exist_ok=True)
             part = Path(tempfile.mkdtemp(prefix=PART, dir=self.folder))
         except OSError as error:
-            raise UserError(f"{self.folder} cannot be written ({error.strerror}); give another folder, out=DIR") from error
+            raise UserError(
+                f"{self.folder} cannot be written ({error.strerror}); give another folder, out=DIR"
+            ) from error
         try:
             yield part
         finally:

@@ -110,7 +110,7 @@ def _masks(folder: Path, settings: DictConfig, source: SegmentationSet, indices:
     told = {"kind": "masks", "path": str(folder)}
     remarks = (f"{len(extra)} files in {folder} belong to no image, e.g. {extra[0]}",) if extra else ()
     name = folder.resolve().name
-    return Subject(name, told, lambda picture: masks.mask(number[picture.index]).numpy(), False, remarks)
+    return Subject(name, told, lambda picture: masks.mask(number[picture.number]).numpy(), False, remarks)
 
 
 def _network(cfg: DictConfig, device: str) -> tuple[Session, tuple[str, ...]]:
@@ -128,7 +128,9 @@ def _network(cfg: DictConfig, device: str) -> tuple[Session, tuple[str, ...]]:
             "must tell these in this order, and may tell more, up to 255"
         )
     extra = [f"extra {number}" for number in range(told - len(classes))]
-    remarks = [f"{cfg.student.name} tells {len(extra)} more classes than the dataset has; they are misses"] if extra else []
+    remarks = (
+        [f"{cfg.student.name} tells {len(extra)} more classes than the dataset has; they are misses"] if extra else []
+    )
     if cfg.transfer.weights is None:
         remarks.append(f"no transfer.weights=FILE: {cfg.student.name} has the weights that its _target_ gives it")
     palette = class_colors(build.plain(cfg.dataset.palette), len(classes)).tolist() + [[0, 0, 0]] * len(extra)

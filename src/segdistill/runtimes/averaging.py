@@ -19,13 +19,13 @@ def probabilities(session: Session, images: np.ndarray) -> np.ndarray:
     return made
 
 
-def averaging(session: Session, option: str, **changes: tuple[int, int] | None) -> Description:
+def averaging(session: Session, option: str, *, any_size: bool = False) -> Description:
     """What an average of the session's probabilities is.
 
     Args:
         session: the averaged one.
         option: who wants to average, for the message.
-        **changes: of the ``Export``: a ``size`` that is another one now.
+        any_size: it takes images of any size, whatever the session does.
 
     Raises:
         UserError: the session computes classes, which have no average.
@@ -36,4 +36,5 @@ def averaging(session: Session, option: str, **changes: tuple[int, int] | None) 
             f"{option}: averages probabilities, but this file computes classes; export it with output=probabilities"
         )
     export = description.export or Export("eager", "fp32", batch=None)
-    return replace(description, export=replace(export, output="probabilities", **changes))
+    size = None if any_size else export.size
+    return replace(description, export=replace(export, output="probabilities", size=size))

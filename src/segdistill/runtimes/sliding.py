@@ -39,7 +39,7 @@ class SlidingWindow:
             )
         self.session, self.overlap = session, overlap
         self.window = (int(window[0]), int(window[1]))
-        self.description = averaging(session, "window", size=None)
+        self.description = averaging(session, "window", any_size=True)
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Probabilities (N, C, H, W) of images (N, 3, H, W) of any size; see ``Session``."""
