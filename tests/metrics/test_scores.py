@@ -1,8 +1,14 @@
 import json
+import math
 
 import pytest
 import torch
-from torchmetrics.functional.classification import multiclass_f1_score, multiclass_jaccard_index
+from torchmetrics.functional.classification import (
+    multiclass_f1_score,
+    multiclass_jaccard_index,
+    multiclass_precision,
+    multiclass_recall,
+)
 
 from segdistill.metrics.confusion import confusion_matrices
 from segdistill.metrics.scores import constant_baseline, scores
@@ -19,6 +25,32 @@ def test_by_hand():
     assert result.pixel_accuracy == pytest.approx(15 / 20)
     assert result.mean_accuracy == pytest.approx((6 / 8 + 9 / 12) / 2)
     assert result.f1 == pytest.approx((12 / 16 + 18 / 22) / 2)
+
+
+def test_precision_recall_and_weighted_iou_by_hand():
+    result = scores(MATRIX, NAMES)
+    assert result.per_class_precision == {"sky": pytest.approx(6 / 8), "road": pytest.approx(9 / 10), "car": None}
+    assert result.per_class_recall == {"sky": pytest.approx(6 / 8), "road": pytest.approx(9 / 12), "car": None}
+    assert result.per_class_f1 == {"sky": pytest.approx(12 / 16), "road": pytest.approx(18 / 22), "car": None}
+    assert result.precision == pytest.approx((6 / 8 + 9 / 10) / 2)
+    assert result.recall == result.mean_accuracy
+    assert result.frequency_weighted_iou == pytest.approx((8 * 6 / 10 + 12 * 9 / 13) / 20)
+    sky, road = 1 / math.log(1.02 + 8 / 20), 1 / math.log(1.02 + 12 / 20)
+    assert result.class_weighted_iou == pytest.approx((sky * 6 / 10 + road * 9 / 13) / (sky + road))
+
+
+def test_given_class_weights():
+    assert scores(MATRIX, NAMES, [1, 3, 5]).class_weighted_iou == pytest.approx((6 / 10 + 3 * 9 / 13) / 4)
+    assert scores(MATRIX, NAMES, "none").class_weighted_iou == pytest.approx(scores(MATRIX, NAMES).miou)
+    assert scores(MATRIX, NAMES, [0, 0, 5]).class_weighted_iou is None  # all weight on a class that does not occur
+    with pytest.raises(ValueError, match="2 values for 3 classes"):
+        scores(MATRIX, NAMES, [1, 2])
+
+
+def test_a_class_that_is_never_predicted_has_precision_0():
+    result = scores(torch.tensor([[0, 4], [0, 4]]), NAMES[:2])
+    assert result.per_class_precision == {"sky": 0.0, "road": 0.5}
+    assert result.precision == 0.25
 
 
 def test_columns_behind_the_classes_are_misses():
@@ -39,6 +71,11 @@ def test_agrees_with_torchmetrics():
     assert result.f1 == pytest.approx(f1[:4].mean().item(), rel=1e-6)
     assert [result.per_class_iou[name] for name in "abcd"] == pytest.approx(jaccard[:4].tolist(), rel=1e-6)
     assert result.per_class_iou["e"] is None
+    for name, function in (("precision", multiclass_precision), ("recall", multiclass_recall)):
+        expected = function(logits, target, 6, average="none", ignore_index=255)
+        assert [getattr(result, f"per_class_{name}")[k] for k in "abcd"] == pytest.approx(expected[:4].tolist())
+    weighted = multiclass_jaccard_index(logits, target, 6, average="weighted", ignore_index=255)
+    assert result.frequency_weighted_iou == pytest.approx(weighted.item(), rel=1e-6)
 
 
 def test_json_has_null_and_never_nan():

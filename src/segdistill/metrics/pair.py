@@ -8,11 +8,12 @@ not know is a class of its own, C: it is never right, and its boundaries bound i
 """
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
 from segdistill.ignore import IGNORE
+from segdistill.metrics.contour import Contour, distances
 
 # Arrays of a fixed shape that add up over images: what a group finds in one image, and what it is told of all.
 Sums = Mapping[str, np.ndarray]
@@ -52,33 +53,33 @@ class Pair:
         self.predicted = self._known(predicted)
         self.teacher = None if teacher is None else self._known(teacher)
 
+    @cached_property
+    def contours(self) -> tuple["Contour", "Contour"]:
+        """Of the truth and of the prediction."""
+        return Contour(self.truth, self.valid), Contour(self.predicted, self.valid)
+
+    @cached_property
+    def gaps(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distances (pixels) from the true contour to the predicted one, and back; see ``distances``."""
+        truth, predicted = self.contours
+        return distances(truth, predicted), distances(predicted, truth)
+
     def _known(self, labels: np.ndarray) -> np.ndarray:
         return np.where(self.valid, np.minimum(labels, np.uint8(self.num_classes)), np.uint8(IGNORE))
 
 
 def crossed(rows: np.ndarray, columns: np.ndarray, num_classes: int) -> np.ndarray:
-    """Count pairs of classes: (C, C + 1) int64 from two equally long uint8 arrays of classes up to C (foreign).
-
-    Rows of foreign classes are left out.
-    """
+    """Count pairs of classes: (C + 1, C + 1) int64 from two equally long uint8 arrays of classes up to C (foreign)."""
     width = num_classes + 1
-    cells = np.bincount(rows * np.intp(width) + columns, minlength=width * width)
-    return cells.reshape(width, width)[:num_classes]
-
-
-def mean(values: list[float | None]) -> float | None:
-    """Mean of those that are not None."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
-def ratios(above: np.ndarray, below: np.ndarray) -> list[float | None]:
-    """Quotients as plain floats, None for 0 / 0."""
-    return [float(a / b) if b > 0 else None for a, b in zip(above, below, strict=True)]
+    return np.bincount(rows * np.intp(width) + columns, minlength=width * width).reshape(width, width)
 
 
 def _check(
-    truth: np.ndarray, predicted: np.ndarray, num_classes: int, probabilities: np.ndarray | None, teacher: Any
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    num_classes: int,
+    probabilities: np.ndarray | None,
+    teacher: np.ndarray | None,
 ) -> None:
     if not 1 <= num_classes < IGNORE:
         raise ValueError(f"{num_classes} classes: must be 1 to {IGNORE - 1}")

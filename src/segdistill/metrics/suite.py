@@ -7,10 +7,16 @@ import numpy as np
 import torch
 
 from segdistill.losses.task.class_weights import ClassWeights
+from segdistill.metrics.agreement import Agreement
+from segdistill.metrics.average_precision import AveragePrecision
+from segdistill.metrics.boundary import Boundary
+from segdistill.metrics.calibration import Calibration
+from segdistill.metrics.objects import Objects
 from segdistill.metrics.pair import Pair, Sums, crossed
 from segdistill.metrics.scores import scores
+from segdistill.metrics.surface import Surface
 
-GROUPS = ("confusion", "boundary", "surface", "calibration", "average_precision", "objects")
+GROUPS = ("confusion", "boundary", "surface", "calibration", "average_precision", "objects", "agreement")
 
 
 class Group(Protocol):
@@ -33,7 +39,7 @@ class Confusion:
 
     def measure(self, pair: Pair) -> Sums:
         """(C, C + 1) confusion matrix; the last column takes all foreign classes."""
-        return {"matrix": crossed(pair.truth[pair.valid], pair.predicted[pair.valid], pair.num_classes)}
+        return {"matrix": crossed(pair.truth[pair.valid], pair.predicted[pair.valid], pair.num_classes)[:-1]}
 
     def result(self, sums: Sums) -> dict[str, Any]:
         """``Scores``, and the matrix as lists of rows."""
@@ -76,7 +82,15 @@ class Suite:
         if unknown := sorted(set(groups) - set(GROUPS)):
             raise ValueError(f"groups={unknown}: must be out of {', '.join(GROUPS)}")
         self.classes = list(classes)
-        every: dict[str, Group] = {"confusion": Confusion(self.classes, class_weights)}
+        every: dict[str, Group] = {
+            "confusion": Confusion(self.classes, class_weights),
+            "boundary": Boundary(self.classes, tolerance, trimap),
+            "surface": Surface(self.classes),
+            "calibration": Calibration(self.classes),
+            "average_precision": AveragePrecision(self.classes),
+            "objects": Objects(self.classes),
+            "agreement": Agreement(self.classes),
+        }
         self.groups = {name: group for name, group in every.items() if name in groups}
         self.images = 0
         self.sums: dict[str, dict[str, np.ndarray]] = {}
