@@ -15,12 +15,13 @@ from rich.progress import track
 from segdistill import build
 from segdistill.checks import check_config
 from segdistill.data.files import SegmentationSet
+from segdistill.data.loading import same_size
 from segdistill.data.palette import class_colors
 from segdistill.engine.teacher import Teacher
 from segdistill.errors import UserError
 from segdistill.evaluate import plots, table
-from segdistill.evaluate.options import check_options, chosen, folder
-from segdistill.evaluate.pipeline import Measured, Picture, Prediction, measured, pictures
+from segdistill.evaluate.options import check_options, chosen, folder, groups_of
+from segdistill.evaluate.pipeline import Measured, Prediction, chunks, measured, pictures
 from segdistill.evaluate.place import Place
 from segdistill.evaluate.subject import Subject, chosen_device, subject
 from segdistill.evaluate.teacher import run_teacher
@@ -48,7 +49,7 @@ def evaluate(cfg: DictConfig, typed: Sequence[str]) -> None:
     indices = list(range(len(source) if cfg.images is None else min(cfg.images, len(source))))
     require_labels(source, indices, f"{settings.dataset.name} ({split})", skip=settings.data.on_error == "skip")
     place = Place(folder(cfg, settings, split), chosen(cfg, settings, split), replace=cfg.replace)
-    what = subject(cfg, settings, source, indices)
+    what = subject(cfg, settings, source, indices, own="student" in groups_of(typed))
     teacher, lacking = run_teacher(settings, run, cfg.agreement)
     for remark in (*what.remarks, *([f"no agreement with the teacher: {lacking}"] if lacking else [])):
         log.warning("%s", remark)
@@ -118,16 +119,17 @@ def _measure(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Fill the suite; returns a row for each image, and why others were skipped."""
     teacher = None if teacher is None else teacher.to(torch.device(device))
+    # as the run's own evaluation had them: another number of images at once rounds differently
+    together = settings.data.eval_batch_size if same_size(source) else 1
 
-    def predicted(picture: Picture) -> Prediction:
-        if picture.failed:
-            return Prediction(picture, picture.truth)
-        told = None if teacher is None else predict(teacher, picture.tensor()).to(torch.uint8).numpy()
-        return Prediction(picture, what.predict(picture), told)
+    def predictions() -> Iterator[Prediction]:
+        for chunk in chunks(pictures(source, indices, settings.data.on_error), together):
+            for picture, scores in zip(chunk, what.predict(chunk), strict=True):
+                told = None if teacher is None else predict(teacher, picture.tensor()).to(torch.uint8).numpy()
+                yield Prediction(picture, scores, told)
 
-    predictions = map(predicted, pictures(source, indices, settings.data.on_error))
     rows, skipped = [], []
-    for one in _watched(measured(suite, predictions, logits=what.logits), len(indices)):
+    for one in _watched(measured(suite, predictions(), logits=what.logits), len(indices)):
         if one.found is None:
             skipped.append(one.failed)
             continue

@@ -65,14 +65,20 @@ def check_options(cfg: DictConfig, typed: Sequence[str]) -> None:
     require_output(cfg.output, "text", "markdown", "json")
     errors = [message for key, rule in OPTIONS.items() for message in broken(cfg, key, key, rule)]
     if not errors:
-        errors = list(_without_effect(cfg, [one.lstrip("+~").split("=", 1)[0].split(".", 1)[0] for one in typed]))
+        errors = list(_without_effect(cfg, groups_of(typed)))
     if errors:
         raise UserError("\n  ".join(errors))
 
 
-def _without_effect(cfg: DictConfig, groups: Sequence[str]) -> Iterator[str]:
+def groups_of(typed: Sequence[str]) -> set[str]:
+    """The first parts of what is typed: ``student`` of ``+student.network.width=4``."""
+    return {one.lstrip("+~").split("=", 1)[0].split(".", 1)[0].split("@", 1)[0] for one in typed}
+
+
+def _without_effect(cfg: DictConfig, groups: set[str]) -> Iterator[str]:
     given = cfg.predictions or cfg.file or cfg.run
-    network = [f"{group}=..." for group in ("student", "transfer") if group in groups]
+    brings = ("transfer",) if given is not None and given == cfg.run else ("student", "transfer")
+    network = [f"{group}=..." for group in brings if group in groups]
     if cfg.file is not None and cfg.predictions is not None:
         yield f"file={cfg.file} and predictions={cfg.predictions}: give one of them"
     if given is None and "student" not in groups:

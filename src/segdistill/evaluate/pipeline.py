@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from segdistill.cores import cores
 from segdistill.data.files import SegmentationSet
 from segdistill.data.loading import OnError, read
 from segdistill.metrics.suite import Found, Suite
+from segdistill.predict.sizes import highest
 
 AHEAD = 4  # images that are decoded before they are asked for
 ROOM = 2**30  # bytes of scores that wait to be measured
@@ -70,6 +72,12 @@ def pictures(source: SegmentationSet, indices: Sequence[int], on_error: OnError)
         yield from in_order(pool, decode, indices, most=AHEAD)
 
 
+def chunks(found: Iterator[Picture], most: int) -> Iterator[list[Picture]]:
+    """Lists of ``most`` pictures, the last one perhaps shorter."""
+    while chunk := list(islice(found, most)):
+        yield chunk
+
+
 def measured(
     suite: Suite, predictions: Iterable[Prediction], *, logits: bool, threads: int | None = None
 ) -> Iterator[Measured]:
@@ -125,6 +133,5 @@ def classes_and_probabilities(scores: np.ndarray, *, logits: bool) -> tuple[np.n
     """Predicted classes (H, W) uint8 and probabilities (K, H, W) float32 of scores, or of classes alone."""
     if scores.ndim == 2:
         return scores, None
-    given: Tensor = torch.from_numpy(scores)
-    mask = given.max(dim=0).indices.to(torch.uint8).numpy()  # as the training's evaluation does, also where two tie
-    return mask, given.softmax(dim=0).numpy() if logits else scores
+    probabilities = torch.from_numpy(scores).softmax(dim=0).numpy() if logits else scores
+    return highest(scores), probabilities

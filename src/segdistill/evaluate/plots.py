@@ -6,12 +6,12 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True}
 BLUE, ORANGE, GREY = "#2166ac", "#d6604d", "#8c8c8c"
 WRITTEN = 30  # classes up to which the matrix's cells have room for numbers
-NAMED = 60  # classes up to which both axes have all names
 DPI = 150
 
 
@@ -41,12 +41,13 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     matrix = matrix[:, : len(columns)]
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     count = len(classes)
-    letter = max(4.0, min(9.0, 260 / count))  # points: small, but the labels stay apart
+    letter = max(5.0, min(9.0, 260 / count))  # points: small, but the labels stay apart
     cell = max(letter * 1.25 / 72, 0.36 if count <= WRITTEN else 0)  # inches
     margin = max(map(len, columns)) * letter * 0.6 / 72
     figure = Figure(figsize=(cell * len(columns) + margin + 1.5, cell * count + margin + 0.9), layout="constrained")
     axes = figure.add_subplot()
-    drawn = axes.imshow(np.where(matrix.sum(axis=1, keepdims=True) > 0, shares, np.nan), cmap="Blues", vmin=0, vmax=1)
+    norm = PowerNorm(1 if count <= WRITTEN else 0.5, 0, 1)  # what no number tells is seen from a few per cent on
+    drawn = axes.imshow(np.where(matrix.sum(axis=1, keepdims=True) > 0, shares, np.nan), cmap="Blues", norm=norm)
     axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=letter)
     axes.set_yticks(range(count), classes, fontsize=letter)
     axes.tick_params(length=0)
@@ -65,10 +66,10 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
 
 def reliability(found: Mapping[str, Any]) -> Figure:
     """Accuracy over confidence; below it how many pixels there are."""
-    bins = [one for one in found["bins"] if one["pixels"]]
+    total = sum(one["pixels"] for one in found["bins"])
+    bins = [one for one in found["bins"] if one["pixels"] > total / 10000]  # the accuracy of a few pixels is chance
     left = np.array([one["from"] for one in bins])
     width = np.array([one["to"] for one in bins]) - left
-    total = sum(one["pixels"] for one in bins)
     figure = Figure(figsize=(4.6, 5.2), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     accuracy = [100 * one["accuracy"] for one in bins]

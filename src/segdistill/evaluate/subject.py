@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from segdistill import build, transfer
 from segdistill.bundle.description import Description
@@ -30,19 +32,21 @@ class Subject(NamedTuple):
     Attributes:
         name: for tables and folders.
         told: what the result says of it.
-        predict: a picture's scores (K, H, W), or its classes (H, W) uint8.
+        predict: pictures' scores (K, H, W), or their classes (H, W) uint8.
         logits: what the scores are, where they are no classes.
         remarks: what the user should know of it.
     """
 
     name: str
     told: dict[str, Any]
-    predict: Callable[[Picture], np.ndarray]
+    predict: Callable[[Sequence[Picture]], list[np.ndarray]]
     logits: bool
     remarks: tuple[str, ...] = ()
 
 
-def subject(cfg: DictConfig, settings: DictConfig, source: SegmentationSet, indices: Sequence[int]) -> Subject:
+def subject(
+    cfg: DictConfig, settings: DictConfig, source: SegmentationSet, indices: Sequence[int], *, own: bool
+) -> Subject:
     """What ``cfg`` names, ready to predict the images ``indices`` of ``source``.
 
     Args:
@@ -50,6 +54,7 @@ def subject(cfg: DictConfig, settings: DictConfig, source: SegmentationSet, indi
         settings: the config that the dataset is from: the run's, or ``cfg``.
         source: the images.
         indices: those of them that are evaluated.
+        own: the user names the network of a run by ``student=``: it does not come with the program.
 
     Raises:
         UserError: it cannot be opened, or is of other classes than the dataset.
@@ -61,8 +66,12 @@ def subject(cfg: DictConfig, settings: DictConfig, source: SegmentationSet, indi
         session, remarks = _network(cfg, device)
         told = {"kind": "network", "path": None if cfg.transfer.weights is None else str(cfg.transfer.weights)}
     else:
-        path = Path(cfg.file or cfg.run)
-        session, remarks = open_session(path, threads=cfg.threads, device=device), ()
+        path, remarks = Path(cfg.file or cfg.run), ()
+        if cfg.file is None:
+            network = _own_network(cfg, settings) if own else None
+            session = open_session(path, threads=cfg.threads, device=device, network=network)
+        else:
+            session = open_session(path, threads=cfg.threads, device="cpu" if cfg.device == "auto" else device)
         require_classes(session.description, settings, path)
         told = {"kind": "run" if cfg.file is None else "file", "path": str(path)}
     description = session.description
@@ -73,7 +82,11 @@ def subject(cfg: DictConfig, settings: DictConfig, source: SegmentationSet, indi
     predictor = Predictor(session)
     told |= {key: value for key, value in asdict(description).items() if key not in ("classes", "palette")}
     logits = session.description.output == "logits"
-    return Subject(description.student, told, lambda picture: predictor.scores(picture.image), logits, remarks)
+
+    def predict(chunk: Sequence[Picture]) -> list[np.ndarray]:
+        return predictor.all_scores([picture.image for picture in chunk])
+
+    return Subject(description.student, told, predict, logits, remarks)
 
 
 def chosen_device(cfg: DictConfig) -> str:
@@ -110,7 +123,27 @@ def _masks(folder: Path, settings: DictConfig, source: SegmentationSet, indices:
     told = {"kind": "masks", "path": str(folder)}
     remarks = (f"{len(extra)} files in {folder} belong to no image, e.g. {extra[0]}",) if extra else ()
     name = folder.resolve().name
-    return Subject(name, told, lambda picture: masks.mask(number[picture.number]).numpy(), False, remarks)
+
+    def predict(chunk: Sequence[Picture]) -> list[np.ndarray]:
+        return [masks.mask(number[picture.number]).numpy() for picture in chunk]
+
+    return Subject(name, told, predict, False, remarks)
+
+
+def _own_network(cfg: DictConfig, settings: DictConfig) -> nn.Module:
+    """The module of ``student.network`` for the run's classes; its weights are the run's."""
+    node = OmegaConf.merge(cfg, {"num_classes": settings.num_classes}).student.network
+    if OmegaConf.is_missing(node, "_target_"):
+        raise UserError("student.network._target_ must be given: student.network._target_=...")
+    try:
+        made: nn.Module = instantiate(node)
+    except Exception as error:  # whatever somebody's module raises
+        why = str(error.__cause__ or error).splitlines()[0]
+        raise UserError(
+            f"student.network._target_={node._target_}: cannot be built ({why}); put its folder on the PYTHONPATH, and "
+            "give its arguments as they were for the run"
+        ) from error
+    return made
 
 
 def _network(cfg: DictConfig, device: str) -> tuple[Session, tuple[str, ...]]:

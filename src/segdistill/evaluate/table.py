@@ -91,7 +91,7 @@ def text(document: Document, folder: Path, console: Console) -> None:
         table.add_row(*row)
     console.print(table)
     header, rows = by_class(document)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title="by class, %", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in header:
         table.add_column(name, justify="right" if name != "class" else "left")
     for row in rows:
@@ -107,7 +107,7 @@ def markdown(document: Document) -> str:
     header, rows = by_class(document)
     lines = [f"**{title(document)}**", "", "| score | |", "|---|--:|"]
     lines += [f"| {label} | {value} |" for label, value in _scores(document)]
-    lines += ["", f"| {' | '.join(header)} |", "|---|" + "--:|" * (len(header) - 1)]
+    lines += ["", "By class, %:", "", f"| {' | '.join(header)} |", "|---|" + "--:|" * (len(header) - 1)]
     lines += [f"| {' | '.join(one.replace('|', '/') for one in row)} |" for row in rows]
     return "\n".join([*lines, ""])
 
@@ -140,7 +140,7 @@ def by_class(document: Document) -> tuple[list[str], list[list[str]]]:
     columns = [
         (one, scores[one.group][one.key]) for one in BY_CLASS if scores.get(one.group) and one.key in scores[one.group]
     ]
-    header = ["class", *(f"{one.label}, {one.unit}" for one, _ in columns)]
+    header = ["class", *(f"{one.label}, px" if one.unit == "px" else one.label for one, _ in columns)]
     return header, [[name, *(told(values[name], one.unit) for one, values in columns)] for name in document["classes"]]
 
 

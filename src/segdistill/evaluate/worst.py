@@ -16,7 +16,7 @@ def draw_worst(
     rows: Sequence[Mapping[str, Any]],
     count: int,
     source: SegmentationSet,
-    predict: Callable[[Picture], np.ndarray],
+    predict: Callable[[Sequence[Picture]], list[np.ndarray]],
     palette: np.ndarray,
     classes: Sequence[str],
     folder: Path,
@@ -27,7 +27,7 @@ def draw_worst(
         rows: what was measured of each image: ``name`` and ``miou``, None where nothing is labelled.
         count: so many.
         source: where the images are found by name.
-        predict: scores or classes of a picture.
+        predict: scores or classes of pictures.
         palette: (C, 3) uint8.
         classes: C names.
         folder: is made.
@@ -37,7 +37,7 @@ def draw_worst(
     index = {name: number for number, name in enumerate(source.names)}
     found = pictures(source, [index[row["name"]] for row in ranked], "raise")
     for rank, (row, picture) in enumerate(zip(ranked, found, strict=True), start=1):
-        mask, _ = classes_and_probabilities(predict(picture), logits=False)
+        mask, _ = classes_and_probabilities(predict([picture])[0], logits=False)
         image, truth, predicted = picture.tensor(), torch.from_numpy(picture.truth), torch.from_numpy(mask)
         maps = [("truth", truth), (f"prediction, mIoU {100 * row['miou']:.1f} %", predicted)]
         maps.append(("wrong", mistakes(image, truth, predicted)))
