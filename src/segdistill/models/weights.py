@@ -17,6 +17,7 @@ from segdistill.models.tensor_files import require_short_header, require_unpacke
 # What training tools put in front of a network's own keys; ours is the last.
 PREFIXES = ("module.", "model.", "network.", "student.network.")
 LISTED = 6  # names of a kind in a message
+LONGEST_NAME = 200  # as it is shown
 DEEPEST = 4  # state dicts inside a checkpoint's dicts
 ADVICE = "Check that the file was written by this very network (architecture, width, classes)"
 
@@ -173,4 +174,5 @@ def _with_nearest(key: str, own: Mapping[str, Tensor], weights: Mapping[str, Ten
 
 
 def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:LISTED]) + (f" and {len(keys) - LISTED} more" if len(keys) > LISTED else "")
+    named = [key[:LONGEST_NAME] if key.isprintable() else repr(key)[:LONGEST_NAME] for key in keys[:LISTED]]
+    return ", ".join(named) + (f" and {len(keys) - LISTED} more" if len(keys) > LISTED else "")

@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from PIL import Image
-
+from segdistill.predict.images import shown
 from segdistill.predict.inputs import is_video
-from segdistill.predict.outcome import Outcome, shown
+from segdistill.predict.outcome import Outcome
 from segdistill.predict.settings import STREAM, Settings, settings_of
 from segdistill.predict.stills import predict_images
 from segdistill.predict.video import predict_video
@@ -22,7 +21,7 @@ def predict(cfg: Mapping[str, Any]) -> int:
         The exit code: 2 if an image or a part of the video could not be read, 1 if anything else failed.
     """
     settings = settings_of(cfg)
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is the limit
+    warnings.filterwarnings("ignore", module="PIL")  # an image is read or it is not, and max_pixels is the limit
     outcome = predict_video(settings) if is_video(settings) else predict_images(settings)
     _tell(outcome, settings)
     return outcome.code
@@ -33,7 +32,8 @@ def _tell(outcome: Outcome, settings: Settings) -> None:
         more = f" and {len(outcome.animated) - 1} more" if len(outcome.animated) > 1 else ""
         print(f"{shown(outcome.animated[0])}{more}: an animation; its first frame was taken", file=sys.stderr)
     for name, reason in outcome.failed:
-        print(f"failed: {reason if name in reason else f'{name}: {reason}'}".replace("\n", " "), file=sys.stderr)
+        told = reason if shown(name) in reason else f"{shown(name)}: {reason}"
+        print("failed: " + " ".join(told.split()), file=sys.stderr)
     if settings.json:
         print(json.dumps({"input": settings.input, "out": settings.out, **outcome.to_dict()}, indent=2))
         return

@@ -12,7 +12,7 @@ from segdistill.errors import UserError
 
 MAX_PIXELS = 40_000_000  # a network needs up to a hundred bytes for each
 # What Pillow may try: not all that it knows, since EPS would start another program.
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF")
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF")
 
 Source = str | Path | bytes | Image.Image | np.ndarray
 
@@ -42,7 +42,7 @@ def decoded(source: Source, max_pixels: int = MAX_PIXELS) -> Decoded:
         return Decoded(source)
     if isinstance(source, Image.Image):
         return Decoded(rgb(ImageOps.exif_transpose(source)), _animated(source))
-    name = "the image" if isinstance(source, bytes) else str(source)
+    name = "the image" if isinstance(source, bytes) else shown(str(source))
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as file:
             if file.width * file.height > max_pixels:
@@ -54,6 +54,11 @@ def decoded(source: Source, max_pixels: int = MAX_PIXELS) -> Decoded:
         raise
     except Exception as error:  # whatever a damaged file makes the decoders raise
         raise UserError(f"{name}: cannot be read ({_reason(error)})") from error
+
+
+def shown(name: str) -> str:
+    """A file's name as a terminal may have it."""
+    return name if name.isprintable() else repr(name)
 
 
 def _animated(file: Image.Image) -> bool:
@@ -70,5 +75,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"it is no image of a known kind: {', '.join(FORMATS)}"
     if isinstance(error, Image.DecompressionBombError):
-        return "more than 178 million pixels, which is meant to fill the memory, or has to be cut up"
+        return "more than 178 million pixels: make it smaller, or cut it up"
     return (str(error).splitlines() or [""])[0][:200] or type(error).__name__

@@ -15,7 +15,8 @@ def in_order(
     """Call ``done`` with every ``work(item)``, in the order of the items.
 
     ``work`` runs in threads; the items are taken and ``done`` is called in this one. No more than twice as many items
-    as there are workers are under way. If anything raises, Ctrl-C too, what has begun is finished and handed over first.
+    as there are workers are under way. If anything raises, Ctrl-C too, what has begun is finished and handed over
+    first.
     """
     pending: deque[Future[Result]] = deque()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from segdistill.errors import UserError
+from segdistill.predict.images import shown
 from segdistill.predict.settings import STREAM, Settings
 
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2", ".avif"})
@@ -60,12 +61,8 @@ def require_free(settings: Settings, paths: Sequence[Path]) -> None:
     """Raise a UserError if an output is there already, unless it may be replaced."""
     there = [path for path in paths if path.exists()]
     if there and not settings.replace:
-        raise UserError(
-            f"{there[0]}"
-            + (f" and {len(there) - 1} more outputs are" if len(there) > 1 else " is")
-            + " there already; "
-            "give another folder, out=DIR, or replace=true"
-        )
+        more = f"and {len(there) - 1} more outputs are" if len(there) > 1 else "is"
+        raise UserError(f"{shown(str(there[0]))} {more} there already; give another folder, out=DIR, or replace=true")
 
 
 def _outputs(out: Path, stem: str, settings: Settings, write: frozenset[str]) -> dict[str, Path]:

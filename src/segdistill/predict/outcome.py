@@ -76,8 +76,3 @@ class Bar:
     def step(self, rate: float) -> None:
         """One more."""
         self._progress.update(self._task, advance=1, rate=rate)
-
-
-def shown(name: str) -> str:
-    """A file's name as a terminal may have it."""
-    return name if name.isprintable() else repr(name)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from segdistill.errors import UserError
+from segdistill.predict.images import shown
 from segdistill.predict.in_order import in_order
 from segdistill.predict.inputs import FOLDERS, SHARES, require_free
 from segdistill.predict.outcome import Bar, Outcome
@@ -18,6 +19,7 @@ from segdistill.predict.writing import ShareTable, mask_png, shares, temporary_o
 from segdistill.runtimes.opening import missing
 
 DEFAULT = frozenset({"overlay", "shares"})  # a mask a frame is a lot
+WHOLE = 0.9  # of the frames or the seconds that a video's header tells; headers are not exact
 DEMUXERS = "mov,matroska,avi,mpegts,mpeg,asf"  # none that follows a list to other files
 
 
@@ -89,6 +91,7 @@ class _Film:
             import av
         except ModuleNotFoundError as error:
             raise missing(str(path), error, "video") from error
+        self.name = shown(str(path))
         self.broken, self._errors = "", av.FFmpegError
         options = {"protocol_whitelist": "none", "format_whitelist": DEMUXERS}
         try:
@@ -96,27 +99,32 @@ class _Film:
             self._container: Any = av.open(self._file, options=options)
             self._stream = self._container.streams.video[0]
         except FileNotFoundError as error:
-            raise UserError(f"{path}: no such file") from error
+            raise UserError(f"{self.name}: no such file") from error
         except (av.FFmpegError, IndexError, OSError) as error:
-            raise UserError(f"{path}: cannot be read as a video ({error or 'it has no pictures'})") from error
+            raise UserError(f"{self.name}: cannot be read as a video ({_reason(error)})") from error
         self._stream.thread_type = "AUTO"
-        self.count = self._stream.frames or None
+        self.count = self._stream.frames or None  # as its header says
         self.rate = self._stream.average_rate or Fraction(25)
         self.time_base = self._stream.time_base or 1 / self.rate
         if self._stream.width * self._stream.height > max_pixels:
             size = f"{self._stream.width}x{self._stream.height}"
-            raise UserError(f"{path}: frames of {size} pixels are more than max_pixels={max_pixels}; raise that")
+            raise UserError(f"{self.name}: frames of {size} pixels are more than max_pixels={max_pixels}; raise that")
 
     def __iter__(self) -> Iterator[Frame]:
-        last = -1
+        number, last = 0, -1
         try:
-            for index, frame in enumerate(self._container.decode(self._stream)):
-                time = frame.pts if frame.pts is not None else round(index / self.rate / self.time_base)
+            for number, frame in enumerate(self._container.decode(self._stream), 1):
+                time = frame.pts if frame.pts is not None else round(number / self.rate / self.time_base)
                 last = max(last + 1, time)  # encoders want times that grow
                 turns = round(frame.rotation / 90) % 4
-                yield Frame(index, last, np.rot90(frame.to_ndarray(format="rgb24"), turns))
+                yield Frame(number - 1, last, np.rot90(frame.to_ndarray(format="rgb24"), turns))
         except self._errors as error:
-            self.broken = str(error)
+            self.broken = _reason(error)
+            return
+        length = self._container.duration or 0  # in microseconds
+        seconds = (last * self.time_base + 1 / self.rate) * 1_000_000 - (self._container.start_time or 0)
+        if (self.count and number < WHOLE * self.count) or seconds < WHOLE * length:
+            self.broken = f"its header says {self.count} frames" if self.count else f"of {length / 1e6:.1f} seconds"
 
     def __enter__(self) -> "_Film":
         return self
@@ -124,6 +132,10 @@ class _Film:
     def __exit__(self, *_: object) -> None:
         self._container.close()
         self._file.close()
+
+
+def _reason(error: Exception) -> str:
+    return "it has no pictures" if isinstance(error, IndexError) else getattr(error, "strerror", "") or str(error)
 
 
 class _Drawing:
