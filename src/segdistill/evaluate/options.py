@@ -100,15 +100,10 @@ def folder(cfg: DictConfig, settings: DictConfig, split: str) -> Path:
     if cfg.out is not None:
         return Path(cfg.out)
     what = cfg.predictions or cfg.file
+    name = cfg.student.name if what is None else Path(what).resolve().name
     if cfg.run is not None:
-        return Path(cfg.run) / "evaluation" / (split if what is None else f"{split}_{_name(what)}")
-    name = str(cfg.student.name) if what is None else _name(what)
+        return Path(cfg.run) / "evaluation" / (split if what is None else f"{split}_{name}")
     return Path(cfg.paths.outputs) / "evaluation" / f"{name}_{settings.dataset.name}_{split}"
-
-
-def _name(path: str) -> str:
-    resolved = Path(path).resolve()
-    return resolved.name if resolved.is_dir() else resolved.stem
 
 
 def chosen(cfg: DictConfig, settings: DictConfig, split: str) -> dict[str, Any]:

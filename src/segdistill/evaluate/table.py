@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from segdistill.report.table import percent
 
 Document = Mapping[str, Any]
-ABREAST = 3  # scores in a row
+WIDE = 96  # columns of a terminal in which three scores stand side by side
 
 
 class Score(NamedTuple):
@@ -40,22 +41,22 @@ SET = (
     Score("confusion", "precision", "precision"),
     Score("confusion", "recall", "recall"),
     Score("confusion", "f1", "F1 (Dice)"),
-    Score("confusion", "frequency_weighted_iou", "frequency-weighted IoU"),
+    Score("confusion", "frequency_weighted_iou", "freq.-weighted IoU"),
     Score("confusion", "class_weighted_iou", "class-weighted IoU"),
-    Score("average_precision", "map", "mean average precision"),
+    Score("average_precision", "map", "mean AP"),
     Score("boundary", "iou", "boundary IoU"),
     Score("boundary", "f1", "boundary F1"),
     Score("surface", "average_distance", "surface distance", "px"),
     Score("surface", "hausdorff_95", "Hausdorff 95", "px"),
     Score("surface", "contour_length_error", "contour length error"),
     Score("surface", "area_error", "area error"),
-    Score("calibration", "ece", "calibration error (ECE)"),
-    Score("objects", "small.iou", "IoU of small objects"),
-    Score("objects", "medium.iou", "IoU of medium objects"),
-    Score("objects", "large.iou", "IoU of large objects"),
-    Score("agreement", "agreement", "agreement with the teacher"),
-    Score("agreement", "where_teacher_is_right", "where it is right"),
-    Score("agreement", "where_teacher_is_wrong", "where it is wrong"),
+    Score("calibration", "ece", "calibration (ECE)"),
+    Score("objects", "small.iou", "IoU, small objects"),
+    Score("objects", "medium.iou", "IoU, medium objects"),
+    Score("objects", "large.iou", "IoU, large objects"),
+    Score("agreement", "agreement", "teacher agreement"),
+    Score("agreement", "where_teacher_is_right", "  where it is right"),
+    Score("agreement", "where_teacher_is_wrong", "  where it is wrong"),
 )
 BY_CLASS = (
     Score("confusion", "per_class_iou", "IoU"),
@@ -65,8 +66,8 @@ BY_CLASS = (
     Score("average_precision", "per_class", "AP"),
     Score("boundary", "per_class_iou", "boundary IoU"),
     Score("boundary", "per_class_f1", "boundary F1"),
-    Score("surface", "per_class_average_distance", "distance", "px"),
-    Score("surface", "per_class_hausdorff_95", "Hausdorff 95", "px"),
+    Score("surface", "per_class_average_distance", "surface", "px"),
+    Score("surface", "per_class_hausdorff_95", "HD95", "px"),
     Score("calibration", "per_class_ece", "ECE"),
 )
 
@@ -83,19 +84,20 @@ def show(document: Document, folder: Path, output: str, console: Console) -> Non
 
 def text(document: Document, folder: Path, console: Console) -> None:
     """Two tables, and where everything lies."""
-    table = Table(title=title(document), title_justify="left", box=box.SIMPLE, pad_edge=False, show_header=False)
-    for _ in range(ABREAST):
+    table = Table(title=Text(title(document)), title_justify="left", box=box.SIMPLE, pad_edge=False, show_header=False)
+    abreast = 3 if console.width >= WIDE else 2
+    for _ in range(abreast):
         table.add_column()
         table.add_column(justify="right", style="bold")
-    for row in headline(document):
+    for row in headline(document, abreast):
         table.add_row(*row)
     console.print(table)
     header, rows = by_class(document)
     table = Table(title="by class, %", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in header:
-        table.add_column(name, justify="right" if name != "class" else "left")
+        table.add_column(name, justify="right" if name != "class" else "left", no_wrap=name == "class", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     console.print(table)
     if document["skipped_images"]:
         console.print(f"[yellow]{len(document['skipped_images'])} unreadable images were skipped (evaluation.json)")
@@ -121,11 +123,11 @@ def title(document: Document) -> str:
     return f"{name}{kind} on {document['dataset']} ({document['split']}), {count} images"
 
 
-def headline(document: Document) -> list[list[str]]:
-    """Labels and values, ``ABREAST`` in a row, to be read column by column."""
+def headline(document: Document, abreast: int) -> list[list[str]]:
+    """Labels and values, ``abreast`` in a row, to be read column by column."""
     found = _scores(document)
-    height = -(-len(found) // ABREAST)
-    found += [("", "")] * (height * ABREAST - len(found))
+    height = -(-len(found) // abreast)
+    found += [("", "")] * (height * abreast - len(found))
     return [[part for pair in found[row::height] for part in pair] for row in range(height)]
 
 
