@@ -123,11 +123,16 @@ class Predictor:
 
 
 def load(
-    path: str | Path, *, threads: int | None = None, device: str = "cpu", network: "nn.Module | None" = None
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    device: str = "cpu",
+    network: "nn.Module | None" = None,
+    trust: bool = False,
 ) -> Predictor:
     """Open a run folder, a bundle or an exported file.
 
-    Nothing in it is executed (``SECURITY.md``).
+    Nothing in it is executed, unless ``trust`` allows it (``SECURITY.md``).
 
     Args:
         path: a folder with ``model.json`` and ``student.safetensors``, or an exported file.
@@ -135,8 +140,9 @@ def load(
             number, which the whole process shares.
         device: of a bundle: ``cpu`` or ``cuda``; exported files run on the CPU.
         network: of a bundle that was trained with ``student=custom``: one's own, untrained, which gets the weights.
+        trust: also open files of a format that may run code (``.pt2``): those of somebody whom one trusts.
 
     Raises:
-        UserError: nothing is there, it is damaged or foreign, or its runtime is not installed.
+        UserError: nothing is there, it is damaged or foreign, its runtime is not installed, or it needs ``trust``.
     """
-    return Predictor(open_session(path, threads=threads, device=device, network=network))
+    return Predictor(open_session(path, threads=threads, device=device, network=network, trust=trust))

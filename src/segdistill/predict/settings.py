@@ -37,6 +37,7 @@ class Settings:
     threads: int
     workers: int
     device: str
+    trust: bool
     json: bool
 
 
@@ -72,13 +73,14 @@ def settings_of(cfg: Mapping[str, Any]) -> Settings:
         input=str(cfg["input"]),
         out=str(cfg["out"]),
         write=write,
-        replace=bool(cfg["replace"]),
+        replace=cfg["replace"] is True,
         alpha=float(cfg["alpha"]),
         overlay=str(cfg["overlay"]),
         max_pixels=_count(cfg, "max_pixels") or 1,
         threads=threads,
         workers=workers,
         device=str(cfg["device"]),
+        trust=cfg["trust"] is True,
         json=cfg["output"] == "json",
     )
 

@@ -3,6 +3,7 @@
 import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from segdistill.predict.settings import Settings
 from segdistill.predictor import Predictor, load
@@ -25,7 +26,8 @@ class Team:
     def __init__(self, settings: Settings, most: int) -> None:
         self.size = min(settings.workers, most)
         threads = settings.threads // self.size
-        predictors = [load(settings.network, threads=threads, device=settings.device) for _ in range(self.size)]
+        opened = partial(load, settings.network, threads=threads, device=settings.device, trust=settings.trust)
+        predictors = [opened() for _ in range(self.size)]
         self.first = predictors[0]
         self._free: queue.SimpleQueue[Predictor] = queue.SimpleQueue()
         for one in predictors:

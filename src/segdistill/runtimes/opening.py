@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 
 def open_session(
-    path: str | Path, *, threads: int | None = None, device: str = "cpu", network: "nn.Module | None" = None
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    device: str = "cpu",
+    network: "nn.Module | None" = None,
+    trust: bool = False,
 ) -> Session:
     """Open a run folder, a bundle or an exported file, in the runtime that its suffix names.
 
@@ -22,9 +27,10 @@ def open_session(
         threads: how many the runtime uses; None leaves it at the runtime's own choice.
         device: of a bundle: ``cpu`` or ``cuda``; exported files run on the CPU.
         network: of a bundle: one's own, which gets the weights.
+        trust: also open files of a format that may run code (torch_export): those of somebody whom one trusts.
 
     Raises:
-        UserError: nothing is there, it is damaged or foreign, or its runtime is not installed.
+        UserError: nothing is there, it is damaged or foreign, its runtime is not installed, or it needs ``trust``.
     """
     path = Path(path)
     suffixes = {one.suffix: one for one in FORMATS.values()}
@@ -41,6 +47,11 @@ def open_session(
     if device != "cpu" or network is not None:
         raise UserError(f"{path}: device and network are for bundles; an exported file is whole, and runs on the CPU")
     one = suffixes[path.suffix]
+    if one.runs_code and not trust:
+        raise UserError(
+            f"{path}: opening a {path.suffix} file may run code that is in it; if you trust where it comes from, say so "
+            "with trust=True (trust=true on the command line); onnx and openvino files never do"
+        )
     try:
         module = importlib.import_module(one.runtime)
     except ModuleNotFoundError as error:
