@@ -55,6 +55,7 @@ OPTIONS: dict[str, Rule] = {
     "worst": (lambda v: _whole(v, 0), "a whole number from 0"),
     "device": (lambda v: v in ("auto", "cpu", "cuda"), "auto, cpu or cuda"),
     "threads": (lambda v: v is None or _whole(v, 1), "null or a whole number of at least 1"),
+    "trust": (lambda v: isinstance(v, bool), "true or false"),
     "replace": (lambda v: isinstance(v, bool), "true or false"),
     "data.on_error": RULES["data.on_error"],
 }

@@ -71,7 +71,8 @@ def subject(
             network = _own_network(cfg, settings) if own else None
             session = open_session(path, threads=cfg.threads, device=device, network=network)
         else:
-            session = open_session(path, threads=cfg.threads, device="cpu" if cfg.device == "auto" else device)
+            device = "cpu" if cfg.device == "auto" else device
+            session = open_session(path, threads=cfg.threads, device=device, trust=cfg.trust)
         require_classes(session.description, settings, path)
         told = {"kind": "run" if cfg.file is None else "file", "path": str(path)}
     description = session.description
