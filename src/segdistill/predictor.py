@@ -1,5 +1,6 @@
 """From an image to a mask, by a bundle or an exported file; for those who embed it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,12 +57,27 @@ class Predictor:
         Raises:
             UserError: the image cannot be read, is too large, or the network is not what its description says.
         """
-        pixels = decoded(image, self.max_pixels).pixels
+        return self.all_scores([image])[0]
+
+    def all_scores(self, images: Sequence[Source]) -> list[np.ndarray]:
+        """``scores`` of several images, computed together if they are of one size and the network takes any number.
+
+        Raises:
+            UserError: as ``scores``.
+        """
+        pixels = [decoded(image, self.max_pixels).pixels for image in images]
         description = self.session.description
-        found: np.ndarray = self.session.run(batch_of(pixels, description))[0]
-        if found.ndim == 3 and len(found) != len(self.classes):
-            raise UserError(f"the network has {len(found)} classes, its description names {len(self.classes)}")
-        return at_size(found, (pixels.shape[0], pixels.shape[1]), description)
+        batches = [batch_of(one, description) for one in pixels]
+        together = description.export is None or description.export.batch is None
+        if together and len({batch.shape for batch in batches}) == 1:
+            found = list(self.session.run(np.concatenate(batches)))
+        else:
+            found = [self.session.run(batch)[0] for batch in batches]
+        for one in found:
+            if one.ndim == 3 and len(one) != len(self.classes):
+                raise UserError(f"the network has {len(one)} classes, its description names {len(self.classes)}")
+        sizes = [(one.shape[0], one.shape[1]) for one in pixels]
+        return [at_size(one, size, description) for one, size in zip(found, sizes, strict=True)]
 
     def probabilities(self, image: Source) -> np.ndarray:
         """The classes' probabilities, (C, H, W) float32.

@@ -48,7 +48,7 @@ def build_teacher(
     source = cfg.teacher.checkpoint
     if source == "auto":
         source = None if debug else str(trained_teacher(cfg))
-    teacher = _load(cfg, source)
+    teacher = load_teacher(cfg, source)
     facts = {"name": cfg.teacher.name, "checkpoint": source, "trained": source is not None, "miou": None}
     if debug:
         return teacher, facts
@@ -58,7 +58,12 @@ def build_teacher(
     return teacher, {**facts, "miou": found["val"]["miou"], "val": found["val"], "test": found.get("test")}
 
 
-def _load(cfg: DictConfig, source: str | None) -> Teacher:
+def load_teacher(cfg: DictConfig, source: str | None) -> Teacher:
+    """The teacher of a config with the weights of ``source``, a run folder or a file; None: as built.
+
+    Raises:
+        UserError: the weights or the classes do not fit.
+    """
     network = copy.deepcopy(cfg.teacher)
     if source is not None and "encoder_weights" in network.network:
         network.network.encoder_weights = None  # the checkpoint holds the encoder; nothing is fetched

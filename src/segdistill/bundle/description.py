@@ -60,6 +60,11 @@ class Description:
     export: Export | None = None
     least: int = 1
 
+    @property
+    def output(self) -> str:
+        """What comes out: ``logits``, ``probabilities`` or ``classes``; a bundle's are logits."""
+        return "logits" if self.export is None else self.export.output
+
     def to_json(self) -> str:
         """One line that ``from_json`` reads."""
         return json.dumps({"schema": SCHEMA, **asdict(self)})

@@ -11,6 +11,7 @@ from torch import Tensor
 from segdistill.ignore import IGNORE
 
 GAP, TITLE = 8, 22
+WRONG = (214, 30, 40)
 
 
 def colourise(labels: Tensor, colours: np.ndarray) -> np.ndarray:
@@ -19,6 +20,21 @@ def colourise(labels: Tensor, colours: np.ndarray) -> np.ndarray:
     table[: len(colours)] = colours
     index = labels.cpu().numpy()
     return np.asarray(table[np.where((index < 0) | (index > IGNORE), IGNORE, index)])
+
+
+def mistakes(image: Tensor, truth: Tensor, predicted: Tensor) -> Tensor:
+    """(H, W, 3) uint8: the image in grey, what is wrong in red, what is not labelled in black.
+
+    Args:
+        image: (3, H, W) uint8.
+        truth: (H, W) class indices, 255 is ignored.
+        predicted: (H, W) class indices.
+    """
+    grey = (160 + image.float().mean(dim=0) * (80 / 255)).to(torch.uint8)
+    drawn = grey[..., None].repeat(1, 1, 3)
+    drawn[(predicted != truth) & (truth != IGNORE)] = torch.tensor(WRONG, dtype=torch.uint8)
+    drawn[truth == IGNORE] = 0
+    return drawn
 
 
 def panel(
@@ -32,14 +48,14 @@ def panel(
 
     Args:
         image: (3, H, W) uint8.
-        maps: titled (H, W) class indices, e.g. ``[("truth", mask), ("student", prediction)]``.
+        maps: titled (H, W) class indices, e.g. ``[("truth", mask), ("student", prediction)]``, or (H, W, 3) colours.
         colours: (C, 3) uint8.
         classes: C names.
         min_height: small images are enlarged by a whole factor to at least this height.
     """
     zoom = max(1, -(-min_height // image.shape[-2]))
     tiles = [("image", image.permute(1, 2, 0).cpu().numpy())]
-    tiles += [(title, colourise(labels, colours)) for title, labels in maps]
+    tiles += [(title, one.numpy() if one.ndim == 3 else colourise(one, colours)) for title, one in maps]
     height, width = image.shape[-2] * zoom, image.shape[-1] * zoom
     total = len(tiles) * width + (len(tiles) + 1) * GAP
     font = ImageFont.load_default(13)
