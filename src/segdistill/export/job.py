@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,9 +41,12 @@ class Job:
         height, width = self.wanted.size or (96, 160)
         return torch.rand(self.wanted.batch or 2, 3, height, width)
 
+    def shapes(self, most_images: int | None = None, longest_side: int | None = None) -> tuple[dict[int, Any] | None]:
+        """What of ``example`` is dynamic, for ``torch.export``; with upper bounds where a format needs them."""
+        batch = {} if self.wanted.batch else {0: Dim.DYNAMIC(max=most_images)}
+        sides = {} if self.wanted.size else {axis: Dim.DYNAMIC(max=longest_side) for axis in (2, 3)}
+        return ({**batch, **sides} or None,)
+
     def program(self) -> ExportedProgram:
         """The network as torch.export has it: what every format starts from."""
-        batch = {} if self.wanted.batch else {0: Dim.DYNAMIC}
-        sides = {} if self.wanted.size else {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-        shapes = ({**batch, **sides} or None,)
-        return torch.export.export(self.network, (self.example(),), dynamic_shapes=shapes)
+        return torch.export.export(self.network, (self.example(),), dynamic_shapes=self.shapes())
