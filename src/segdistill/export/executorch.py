@@ -2,12 +2,12 @@
 
 import copy
 import hashlib
+from dataclasses import replace
 
-import torch
-from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from segdistill.export.job import Job
+from segdistill.export.operators import untakable
 from segdistill.quiet import hushed
 from segdistill.runtimes.executorch import DESCRIPTION
 
@@ -16,22 +16,9 @@ with hushed():
     from executorch.exir import to_edge_transform_and_lower
 
     from segdistill.export import xnnpack_half  # noqa: F401 (registers itself)
-    from segdistill.export.pt2e import quantised
+    from segdistill.export.pt2e import quantized
 
 MOST_IMAGES, LONGEST_SIDE = 4, 2048  # of a dynamic file: its memory is planned for the largest that it takes
-
-
-class Half(nn.Module):
-    """A network that computes in half precision, with float32 outside; its output is resized in float32."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = copy.deepcopy(network).half()
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Images (N, 3, H, W) float32 -> the network's output."""
-        output: Tensor = self.network(image.half())
-        return output
 
 
 def write(job: Job) -> None:
@@ -40,24 +27,23 @@ def write(job: Job) -> None:
     A dynamic file takes up to ``MOST_IMAGES`` images of up to ``LONGEST_SIDE`` pixels a side.
 
     Raises:
-        UserError: the runtime has no kernel for an operator of the network.
+        UserError: ExecuTorch has no kernel for an operator of the network.
     """
     with hushed():
-        edge = to_edge_transform_and_lower(
-            traced(job),
-            partitioner=[XnnpackPartitioner()],
-            constant_methods={DESCRIPTION: job.description.to_json()},
-        )
-        program = edge.to_executorch().buffer
-    job.path.write_bytes(program + hashlib.sha256(program).digest())
+        program = _traced(replace(job, limits=(MOST_IMAGES, LONGEST_SIDE)))
+        said = {DESCRIPTION: job.description.to_json()}
+        try:
+            lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], constant_methods=said)
+            content = lowered.to_executorch().buffer
+        except Exception as error:  # what its many passes raise has no common base
+            raise untakable("executorch", program, error) or error from error
+    job.path.write_bytes(content + hashlib.sha256(content).digest())
 
 
-def traced(job: Job) -> ExportedProgram:
-    """The network in the precision that is wanted."""
-    shapes = job.shapes(MOST_IMAGES, LONGEST_SIDE)
-    network: nn.Module = job.network
+def _traced(job: Job) -> ExportedProgram:
+    """The network in the precision that is wanted; its input and output stay float32."""
     if job.wanted.precision == "fp16":
-        network = Half(network)
-    elif job.wanted.precision == "int8":
-        network = quantised(torch.export.export(network, (job.example(),), dynamic_shapes=shapes), job)
-    return torch.export.export(network, (job.example(),), dynamic_shapes=shapes)
+        return job.program(copy.deepcopy(job.network).half())
+    if job.wanted.precision == "int8":
+        return job.program(quantized(job))
+    return job.program()

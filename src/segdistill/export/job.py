@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from segdistill.bundle.description import Description, Export
 from segdistill.export.network import Deployed
+from segdistill.export.operators import untraceable
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,15 @@ class Job:
         network: in float32 on the CPU.
         path: of the file; its folder exists, the file does not.
         description: goes into the file as ``description.to_json()``; its ``export`` says what is wanted.
-        calibration: makes the images (1, 3, H, W) in [0, 1] that int8 is calibrated on; called for int8 only. They are
-            of the file's size; if it takes any, of their own.
+        calibration: makes the images (N, 3, H, W) in [0, 1] that int8 is calibrated on; called for int8 only. They are
+            of the file's size, or of their own if it takes any; N is the file's batch, or 1 if it takes any.
     """
 
     network: Deployed
     path: Path
     description: Description
     calibration: Callable[[], Iterable[Tensor]]
+    limits: tuple[int | None, int | None] = (None, None)
 
     @property
     def wanted(self) -> Export:
@@ -41,12 +42,21 @@ class Job:
         height, width = self.wanted.size or (96, 160)
         return torch.rand(self.wanted.batch or 2, 3, height, width)
 
-    def shapes(self, most_images: int | None = None, longest_side: int | None = None) -> tuple[dict[int, Any] | None]:
-        """What of ``example`` is dynamic, for ``torch.export``; with upper bounds where a format needs them."""
-        batch = {} if self.wanted.batch else {0: Dim.DYNAMIC(max=most_images)}
-        sides = {} if self.wanted.size else {axis: Dim.DYNAMIC(max=longest_side) for axis in (2, 3)}
-        return ({**batch, **sides} or None,)
+    def program(self, network: nn.Module | None = None) -> ExportedProgram:
+        """The network as torch.export has it: what every format starts from.
 
-    def program(self) -> ExportedProgram:
-        """The network as torch.export has it: what every format starts from."""
-        return torch.export.export(self.network, (self.example(),), dynamic_shapes=self.shapes())
+        Args:
+            network: another one in its place, e.g. quantised.
+
+        Raises:
+            UserError: torch.export cannot follow a module.
+        """
+        network = network or self.network
+        images, side = self.limits
+        batch = {} if self.wanted.batch else {0: Dim.DYNAMIC(max=images)}
+        sides = {} if self.wanted.size else {axis: Dim.DYNAMIC(max=side) for axis in (2, 3)}
+        shapes = ({**batch, **sides} or None,)
+        try:
+            return torch.export.export(network, (self.example(),), dynamic_shapes=shapes)
+        except Exception as error:  # whatever the network's code does under a tracer
+            raise untraceable(network, error) from error

@@ -33,9 +33,14 @@ class ExecuTorchSession:
         _open.add(self)
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """The file's output for images (N, 3, H, W)."""
-        with hushed():
-            output = self._method.execute([torch.from_numpy(images)])[0]
+        """The file's output for images (N, 3, H, W); ``Raises`` a UserError for those that it does not take."""
+        try:
+            with hushed():
+                output = self._method.execute([torch.from_numpy(images)])[0]
+        except RuntimeError as error:
+            most = "x".join(str(side) for side in self._method.metadata.input_tensor_meta(0).sizes())
+            given = "x".join(str(side) for side in images.shape)
+            raise UserError(f"images {given}: ExecuTorch cannot run them; the file was made for {most}") from error
         found: np.ndarray = output.numpy()
         return found
 

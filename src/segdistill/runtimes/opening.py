@@ -8,16 +8,17 @@ from segdistill.export.formats import FORMATS
 from segdistill.runtimes.session import Session
 
 
-def open_session(path: str | Path, *, threads: int | None = None, device: str = "cpu") -> Session:
+def open_session(path: str | Path, *, threads: int | None = None, device: str = "cpu", trust: bool = False) -> Session:
     """Open a run folder, a bundle or an exported file, in the runtime that its suffix names.
 
     Args:
         path: a folder with ``model.json`` and ``student.safetensors``, or a file with a suffix of ``FORMATS``.
         threads: how many the runtime uses; None leaves it at the runtime's own choice.
         device: of a bundle: ``cpu`` or ``cuda``; exported files run on the CPU.
+        trust: also open files of a format that may run code (torch_export): those of somebody whom one trusts.
 
     Raises:
-        UserError: nothing is there, it is damaged or foreign, or its runtime is not installed.
+        UserError: nothing is there, it is damaged or foreign, its runtime is not installed, or it needs ``trust``.
     """
     path = Path(path)
     suffixes = {one.suffix: one for one in FORMATS.values()}
@@ -32,6 +33,11 @@ def open_session(path: str | Path, *, threads: int | None = None, device: str = 
     if not path.exists():
         raise UserError(f"{path}: no such file")
     one = suffixes[path.suffix]
+    if one.runs_code and not trust:
+        raise UserError(
+            f"{path}: opening a {path.suffix} file may run code that is in it; if you trust where it comes from, say so "
+            "with trust=True (trust=true on the command line); onnx and openvino files never do"
+        )
     try:
         module = importlib.import_module(one.runtime)
     except ModuleNotFoundError as error:
