@@ -1,7 +1,10 @@
 """Library messages that tell our users nothing: each is about a choice that this program has made on purpose."""
 
+import contextlib
+import io
 import logging
 import warnings
+from collections.abc import Iterator
 
 MESSAGES = (
     ".*LeafSpec.*",  # torch deprecates what Lightning uses
@@ -24,3 +27,21 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message)
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Keep from the user what libraries print, log or warn of in here; errors are raised as ever.
+
+    Only around calls that print nothing of ours. Handlers that a library gives the root logger are taken away again.
+    """
+    handlers, disabled = logging.root.handlers[:], logging.root.manager.disable
+    nowhere = io.StringIO()
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.root.handlers[:] = handlers
+        logging.disable(disabled)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from segdistill.bundle.description import Description, Export
@@ -29,6 +29,7 @@ class Job:
     path: Path
     description: Description
     calibration: Callable[[], Iterable[Tensor]]
+    limits: tuple[int | None, int | None] = (None, None)
 
     @property
     def wanted(self) -> Export:
@@ -41,16 +42,21 @@ class Job:
         height, width = self.wanted.size or (96, 160)
         return torch.rand(self.wanted.batch or 2, 3, height, width)
 
-    def program(self) -> ExportedProgram:
+    def program(self, network: nn.Module | None = None) -> ExportedProgram:
         """The network as torch.export has it: what every format starts from.
+
+        Args:
+            network: another one in its place, e.g. quantised.
 
         Raises:
             UserError: torch.export cannot follow a module.
         """
-        batch = {} if self.wanted.batch else {0: Dim.DYNAMIC}
-        sides = {} if self.wanted.size else {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+        network = network or self.network
+        images, side = self.limits
+        batch = {} if self.wanted.batch else {0: Dim.DYNAMIC(max=images)}
+        sides = {} if self.wanted.size else {axis: Dim.DYNAMIC(max=side) for axis in (2, 3)}
         shapes = ({**batch, **sides} or None,)
         try:
-            return torch.export.export(self.network, (self.example(),), dynamic_shapes=shapes)
+            return torch.export.export(network, (self.example(),), dynamic_shapes=shapes)
         except Exception as error:  # whatever the network's code does under a tracer
-            raise untraceable(self.network, error) from error
+            raise untraceable(network, error) from error

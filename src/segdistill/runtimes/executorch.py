@@ -1,0 +1,86 @@
+"""Runs ExecuTorch programs on the CPU; needs torch, whose tensors ExecuTorch takes in Python."""
+
+import hashlib
+import weakref
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from segdistill.bundle.description import Description, from_json
+from segdistill.errors import UserError
+from segdistill.quiet import hushed
+
+with hushed():
+    from executorch.extension.pybindings import portable_lib
+    from executorch.runtime import Method, Program, Runtime
+
+DESCRIPTION = "segdistill"  # a method of the program that returns the description
+DIGEST = 32  # bytes
+
+
+class ExecuTorchSession:
+    """A program on the CPU; see ``runtimes.session.Session``.
+
+    Attributes:
+        threads: how many compute; the sessions of a process share them.
+    """
+
+    def __init__(self, program: Program, method: Method, description: Description) -> None:
+        self.description = description
+        self.threads = int(portable_lib._threadpool_get_thread_count())
+        self._program, self._method = program, method  # the method's memory is the program's
+        _open.add(self)
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """The file's output for images (N, 3, H, W); ``Raises`` a UserError for those that it does not take."""
+        try:
+            with hushed():
+                output = self._method.execute([torch.from_numpy(images)])[0]
+        except RuntimeError as error:
+            most = "x".join(str(side) for side in self._method.metadata.input_tensor_meta(0).sizes())
+            given = "x".join(str(side) for side in images.shape)
+            raise UserError(f"images {given}: ExecuTorch cannot run them; the file was made for {most}") from error
+        found: np.ndarray = output.numpy()
+        return found
+
+
+_open: weakref.WeakSet[ExecuTorchSession] = weakref.WeakSet()
+
+
+def open_session(path: Path, threads: int | None = None) -> ExecuTorchSession:
+    """Open a program that ``segdistill export`` has written.
+
+    Args:
+        path: the file.
+        threads: of the computation; None: as they are, at first as many as there are cores.
+
+    Raises:
+        UserError: it is damaged or another program's, or other sessions run with another number of threads.
+    """
+    content = path.read_bytes()
+    program, digest = content[:-DIGEST], content[-DIGEST:]
+    if hashlib.sha256(program).digest() != digest:  # the runtime itself can end the process over a damaged file
+        raise UserError(f"{path}: is damaged, or segdistill export has not written it")
+    with hushed():
+        _set_threads(path, threads)
+        try:
+            opened = Runtime.get().load_program(program)
+            said = opened.load_method(DESCRIPTION).execute([])[0]
+            method = opened.load_method("forward")
+        except (RuntimeError, KeyError, IndexError) as error:
+            raise UserError(f"{path}: ExecuTorch cannot open it ({error})") from error
+    return ExecuTorchSession(opened, method, from_json(str(said), str(path)))
+
+
+def _set_threads(path: Path, threads: int | None) -> None:
+    """A process has one pool of threads, and programs that are loaded hold on to it."""
+    now = portable_lib._threadpool_get_thread_count()
+    if threads is None or threads == now:
+        return
+    if _open:
+        raise UserError(
+            f"{path}: threads={threads}: ExecuTorch programs that are open in this process run with {now}; close them "
+            "first, or use a process for each"
+        )
+    portable_lib._unsafe_reset_threadpool(threads)
