@@ -1,19 +1,25 @@
 """A card's table, as text: what the terminal and the page both show."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from segdistill.card.advice import figure
 from segdistill.card.verdict import BUDGETS
 
-COLUMNS = (
-    "variant", "input", "MB", "latency, ms", "p99, ms", "peak memory, MB", "process, MB", "mIoU, %", "drop, points",
-    "meets the budgets",
-)  # fmt: skip
-KEYS = (
-    "name", "input", "size_mb", "latency_ms", "latency_p99_ms", "peak_memory_mb", "process_memory_mb", "miou", "drop",
-    "meets",
-)  # fmt: skip
+COLUMNS = {
+    "name": "variant",
+    "meets": "meets the budgets",
+    "size_mb": "MB",
+    "latency_ms": "latency, ms",
+    "latency_p99_ms": "p99, ms",
+    "peak_memory_mb": "peak, MB",
+    "process_memory_mb": "process, MB",
+    "miou": "mIoU, %",
+    "drop": "drop",
+    "input": "input",
+}
+FIGURES = ("size_mb", "latency_ms", "latency_p99_ms", "peak_memory_mb", "process_memory_mb", "miou")
+LEFT = ("name", "meets")  # the other columns are numbers
 MEETS = {True: "yes", False: "no", None: "not known"}
 
 
@@ -23,24 +29,19 @@ def budgets(document: Mapping[str, Any]) -> list[str]:
     asked = [one["budgets"]["miou"] for one in document["variants"] if one["budgets"]["miou"] is not None]
     found["miou"] = min(asked, default=None)
     told = {key: f"{'>=' if key == 'miou' else '<='} {figure(key, found[key])}" for key in BUDGETS if found[key]}
-    return [f"budget: {document['target']['name']}", *(told.get(key, "") for key in KEYS[1:])]
+    return [f"budget: {document['target']['name']}", *(told.get(key, "") for key in list(COLUMNS)[1:])]
 
 
 def row(variant: Mapping[str, Any]) -> list[str]:
     """A variant's cells."""
-    told = {key: figure(key, variant[key]) for key in KEYS[2:8]}
+    told = {key: figure(key, variant[key]) for key in FIGURES}
     told |= {
         "name": variant["name"],
         "input": "x".join(map(str, variant["input"] or [])) or "-",
         "drop": "-" if variant["drop"] is None else f"{variant['drop']:+.2f}",
         "meets": MEETS[variant["meets"]] + (f": {', '.join(variant['fails'])}" if variant["fails"] else ""),
     }
-    return [told[key] for key in KEYS]
-
-
-def failing(variant: Mapping[str, Any]) -> Sequence[bool]:
-    """Which cells of its row are over budget."""
-    return [key in variant["fails"] for key in KEYS]
+    return [told[key] for key in COLUMNS]
 
 
 def facts(document: Mapping[str, Any]) -> Iterator[str]:

@@ -44,6 +44,7 @@ def make(
     metrics = read_told(run / "metrics.json") or {}
     size = _any_size(size, records, metrics)
     count = cache(lambda shape: gmacs(model, shape))
+    teacher = (metrics.get("teacher") or {}).get("name")
     here = machine()  # before its load is ours
     variants = []
     for number, record in enumerate(records, start=1):
@@ -60,12 +61,12 @@ def make(
         "student": description.student,
         "dataset": description.dataset,
         "target": asdict(target),
-        "teacher": (metrics.get("teacher") or {}).get("name"),
+        "teacher": teacher,
         "machine": here,
         **timing._asdict(),
         "recommendation": recommendation(variants, target),
         "rule": RULE,
-        "warnings": list(warnings(variants, target, here, timing.threads)),
+        "warnings": list(warnings(variants, target, teacher, here, timing.threads)),
         "variants": variants,
     }
 

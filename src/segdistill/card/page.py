@@ -1,6 +1,6 @@
 """A card as one HTML page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -31,28 +31,33 @@ def page(document: dict[str, Any]) -> str:
 def _head(document: dict[str, Any], title: str) -> Iterator[str]:
     yield f"<h1>{escape(title)}</h1>"
     yield html.facts(cells.facts(document))
-    yield f'<p class="verdict">{escape(document["recommendation"]["why"])}</p>'
+    yield f"<p><strong>{escape(document['recommendation']['why'])}</strong></p>"
     yield html.remarks(document["warnings"])
 
 
 def _table(document: dict[str, Any]) -> Iterator[str]:
     yield "<h2>Variants</h2>"
-    headings = "".join(f"<th>{escape(name)}</th>" for name in ("#", *cells.COLUMNS))
-    yield f'<div class="scroll"><table><thead><tr>{headings}</tr></thead><tbody>'
-    first, *rest = (escape(cell) for cell in cells.budgets(document))
-    yield f'<tr class="budget"><td></td><th>{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
+    headings = "".join(f"<th{_left(key)}>{escape(name)}</th>" for key, name in cells.COLUMNS.items())
+    yield f'<div class="scroll"><table><thead><tr><th>#</th>{headings}</tr></thead><tbody>'
+    yield f"<tr><td></td>{_cells(cells.budgets(document))}</tr>"
     for number, one in enumerate(document["variants"], start=1):
-        name, *told = (escape(cell) for cell in cells.row(one))
         marks = [word for word, key in (("ship this", "recommended"), ("on the front", "on_front")) if one[key]]
-        note = "".join(f'<span class="baseline">{word}</span>' for word in marks)
-        bad = cells.failing(one)[1:]
-        yield f'<tr><td class="number">{number}</td><th>{name}{note}</th>' + "".join(
-            f"<td{' class=worse' if wrong else ''}>{cell}</td>" for cell, wrong in zip(told, bad, strict=True)
-        )
-        yield "</tr>"
+        yield f'<tr><td class="number">{number}</td>{_cells(cells.row(one), one["fails"], marks)}</tr>'
     yield "</tbody></table></div>"
     problems = [one for one in document["variants"] if one["problem"]]
     yield "".join(f'<p class="method">{escape(one["file"])}: {escape(one["problem"])}</p>' for one in problems)
+
+
+def _cells(told: Sequence[str], fails: Sequence[str] = (), marks: Sequence[str] = ()) -> str:
+    note = "".join(f'<span class="baseline">{mark}</span>' for mark in marks)
+    first, *rest = zip(cells.COLUMNS, map(escape, told), strict=True)
+    return f"<th>{first[1]}{note}</th>" + "".join(
+        f"<td{' class=worse' if key in fails else _left(key)}>{cell}</td>" for key, cell in rest
+    )
+
+
+def _left(key: str) -> str:
+    return " class=left" if key in cells.LEFT else ""
 
 
 def _plots(document: dict[str, Any]) -> Iterator[str]:

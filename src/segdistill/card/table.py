@@ -18,13 +18,13 @@ def show(document: dict[str, Any], console: Console) -> None:
         title_justify="left",
         title=f"{document['student']} for {document['target']['name']}",
     )
-    for name in cells.COLUMNS:
-        left = name in (cells.COLUMNS[0], cells.COLUMNS[-1])
+    for key, name in cells.COLUMNS.items():
+        left = key in cells.LEFT
         table.add_column(name, justify="left" if left else "right", no_wrap=not left)
     table.add_row(*cells.budgets(document), style="dim", end_section=True)
     for one in document["variants"]:
-        told = zip(cells.row(one), cells.failing(one), strict=True)
-        table.add_row(*(f"[red]{escape(cell)}[/]" if bad else escape(cell) for cell, bad in told))
+        told = zip(cells.COLUMNS, map(escape, cells.row(one)), strict=True)
+        table.add_row(*(f"[red]{cell}[/]" if key in one["fails"] else cell for key, cell in told))
     console.print(table)
     for line in cells.facts(document):
         console.print(line, style="dim", soft_wrap=True)

@@ -61,7 +61,7 @@ def pareto_svg(marks: Sequence[Mark], label: str, *, most: float | None = None, 
         names = [mark.name for mark in marks]
         _frame(axes, label)
         dodge = _limits(axes, marks, LETTER * max(map(len, names)))
-        _budgets(axes, most, least)
+        _budgets(axes, most, least, label.rpartition(", ")[2])
         figure.draw_without_rendering()  # settles where everything is
         points = _points(axes, marks, dodge)
         best = front([(mark.cost, mark.score) for mark in marks])
@@ -131,14 +131,14 @@ def _front(axes: Axes, steps: Sequence[tuple[float, float]]) -> None:
     axes.plot(x, y, drawstyle="steps-post", color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
 
 
-def _budgets(axes: Axes, most: float | None, least: float | None) -> None:
+def _budgets(axes: Axes, most: float | None, least: float | None, unit: str) -> None:
     style: Any = {"color": MUTED, "linewidth": 1.0, "linestyle": ":", "zorder": 0}
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     told = []
     if most is not None and left <= most <= right:
         axes.axvline(most, **style)
     elif most is not None:
-        told.append(f"budget {most:g} {'→' if most > right else '←'}")
+        told.append(f"budget {most:g} {unit} {'→' if most > right else '←'}")
     if least is not None and bottom <= least <= top:
         axes.axhline(least, **style)
     elif least is not None:
