@@ -80,11 +80,15 @@ def test_the_variant_to_ship(variants, shipped):
 def test_the_recommendation_says_why():
     good, better, slow = variant("good"), variant("better", miou=0.80), variant("slow", latency_ms=250.0, miou=0.9)
     told = recommendation([good, better, slow], MOBILE)
-    assert told["meets"] and told["file"] == "better.onnx" and better["recommended"] and not good["recommended"]
+    assert told["meets"]
+    assert told["file"] == "better.onnx"
+    assert better["recommended"]
+    assert not good["recommended"]
     assert told["why"].startswith("ship better (mIoU 80.0 %): the highest mIoU of 2")
     near = variant("near", miou=0.699, peak_memory_mb=510.0)
     told = recommendation([near], MOBILE)
-    assert not told["meets"] and not near["recommended"]
+    assert not told["meets"]
+    assert not near["recommended"]
     assert "the nearest is near: peak memory 510 MB (at most 500 MB), mIoU 69.9 % (at least 70.0 %)" in told["why"]
     assert "could not be measured" in recommendation([variant(peak_memory_mb=None)], MOBILE)["why"]
     assert recommendation([], MOBILE)["why"].startswith("nothing to ship for mobile")

@@ -18,7 +18,7 @@ def card(*overrides):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run whose exports are a good file, one that takes any size, a rejected one, a stale one and one that is gone."""
+    """A run whose exports are a good file, one of any size, a rejected one, a stale one and one that is gone."""
     folder = tmp_path_factory.mktemp("card") / "run=1"  # Hydra knows the sign
     weights = finished_run(folder, teacher=0.6)
     exports = folder / "exports"
@@ -35,34 +35,51 @@ def test_the_card_of_a_run(run):
     ended = card(f"run={run}", "output=json", "size=[16,16]", *QUICK)
     assert ended.code == 0, ended.err
     variants = {one["file"]: one for one in json.loads(ended.out)}
-    assert list(variants) == sorted(variants) and len(variants) == 5
+    assert list(variants) == sorted(variants)
+    assert len(variants) == 5
     assert all(one.keys() >= NAMED for one in variants.values())
     good = variants["enet_fp32.onnx"]
-    assert good["meets"] is True and good["recommended"] and good["on_front"] and good["miou"] == 0.62
+    assert good["meets"] is True
+    assert good["recommended"]
+    assert good["on_front"]
+    assert good["miou"] == 0.62
     assert good["size_mb"] == pytest.approx((run / "exports/enet_fp32.onnx").stat().st_size / 1e6)
     assert good["budgets"] == {"size_mb": 10, "latency_ms": 200, "peak_memory_mb": 500, "miou": 0.6}
-    assert good["parameters"] > 300_000 and good["gmacs"] > 0 and good["input"] == [1, 3, 8, 12]
+    assert good["parameters"] > 300_000
+    assert good["gmacs"] > 0
+    assert good["input"] == [1, 3, 8, 12]
     assert good["latency_p99_ms"] >= good["latency_ms"] > 0
     dynamic = variants["enet_fp32_dynamic.onnx"]
-    assert dynamic["input"] == [1, 3, 16, 16] and dynamic["fails"] == ["miou"] and dynamic["meets"] is False
+    assert dynamic["input"] == [1, 3, 16, 16]
+    assert dynamic["fails"] == ["miou"]
+    assert dynamic["meets"] is False
     rejected = variants["enet_int8.rejected.onnx"]
-    assert rejected["fails"] == ["gate"] and rejected["latency_ms"] and not rejected["on_front"]
-    assert variants["enet_fp16.onnx"]["problem"].startswith("stale") and variants["enet_fp16.onnx"]["meets"] is None
+    assert rejected["fails"] == ["gate"]
+    assert rejected["latency_ms"]
+    assert not rejected["on_front"]
+    assert variants["enet_fp16.onnx"]["problem"].startswith("stale")
+    assert variants["enet_fp16.onnx"]["meets"] is None
     assert "is gone" in variants["enet_gone.onnx"]["problem"]
-    assert "ship onnx fp32 (mIoU 62.0 %)" in ended.err and "not on the device" in ended.err
+    assert "ship onnx fp32 (mIoU 62.0 %)" in ended.err
+    assert "not on the device" in ended.err
     written = json.loads((run / "card.json").read_text())
-    assert written["variants"] == list(variants.values()) and written["machine"]["cpu"]
+    assert written["variants"] == list(variants.values())
+    assert written["machine"]["cpu"]
     assert (written["threads"], written["runs"], written["teacher"]) == (1, 2, "big")
 
 
 def test_the_card_as_a_table_and_as_a_page(run):
-    ended = card(f"run={run}", "target.size_mb=0.0001", "target.name=<watch>", "output=text", *QUICK)
+    ended = card(f"run={run}", "target.size_mb=0.0001", "target.name='<watch>'", "output=text", *QUICK)
     assert ended.code == 0, ended.err
     assert "no variant meets every budget of <watch>; the nearest is onnx fp32: size" in ended.out
-    assert "no: size_mb, gate" in ended.out and f"card: {run / 'card.html'}" in ended.out
+    assert "no: size_mb, gate" in ended.out
+    assert f"card: {run / 'card.html'}" in ended.out
     page = (run / "card.html").read_text()
-    assert page.count("<svg") == 2 and "&lt;watch&gt;" in page and "<watch>" not in page
-    assert "stale: the run" in page and "http" not in page.replace("http://www.w3.org", "")
+    assert page.count("<svg") == 2
+    assert "&lt;watch&gt;" in page
+    assert "<watch>" not in page
+    assert "stale: the run" in page
+    assert "http" not in page.replace("http://www.w3.org", "")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +96,9 @@ def test_the_card_as_a_table_and_as_a_page(run):
 )
 def test_what_is_typed_wrong_is_told_before_anything_is_measured(run, overrides, told):
     ended = card(f"run={run}", *overrides)
-    assert ended.code == 2 and told in ended.err and "measuring" not in ended.err
+    assert ended.code == 2
+    assert told in ended.err
+    assert "measuring" not in ended.err
 
 
 def test_a_run_that_cannot_have_a_card(tmp_path):
@@ -87,11 +106,13 @@ def test_a_run_that_cannot_have_a_card(tmp_path):
     assert "holds no bundle" in card(f"run={tmp_path / 'nowhere'}").err
     finished_run(tmp_path / "run")
     ended = card(f"run={tmp_path / 'run'}")
-    assert ended.code == 2 and "segdistill export run=" in ended.err
+    assert ended.code == 2
+    assert "segdistill export run=" in ended.err
 
 
 def test_a_size_that_no_file_takes(tmp_path):
     weights = finished_run(tmp_path / "run")
     record(write_onnx(tmp_path / "run/exports/enet_fp32.onnx"), weights)
     ended = card(f"run={tmp_path / 'run'}", "size=[16,16]")
-    assert ended.code == 2 and "every exported file has its own size" in ended.err
+    assert ended.code == 2
+    assert "every exported file has its own size" in ended.err

@@ -432,6 +432,8 @@ def test_budgets_are_lines_or_are_told_at_the_edge():
     marks = [Mark(5.0, 50.0, "small"), Mark(9.0, 52.0, "large", series=1)]
     plain, inside = pareto_svg(marks, "size, MB"), pareto_svg(marks, "size, MB", most=7.0, least=51.0)
     outside = pareto_svg(marks, "size, MB", most=100.0, least=70.0)
-    assert "budget" not in plain + inside and inside.count("<path") == plain.count("<path") + 2
-    assert "budget 100 MB →, budget 70 % ↑" in outside and outside.count("<path") == plain.count("<path")
+    assert "budget" not in plain + inside
+    assert inside.count("<path") == plain.count("<path") + 2
+    assert "budget 100 MB →, budget 70 % ↑" in outside
+    assert outside.count("<path") == plain.count("<path")
     assert pareto_svg([], "size, MB") == ""
