@@ -25,7 +25,7 @@ def run(tmp_path_factory):
     record(write_onnx(exports / "enet_fp32.onnx"), weights, miou=0.62)
     record(write_onnx(exports / "enet_fp32_dynamic.onnx", size=None), weights, miou=0.55, size=None)
     record(write_onnx(exports / "enet_int8.rejected.onnx"), weights, miou=0.7, precision="int8", passed=False)
-    record(write_onnx(exports / "enet_fp16.onnx"), "of another training", precision="fp16")
+    record(write_onnx(exports / "enet_fp16.onnx"), "of another training", miou=0.62, precision="fp16")
     record(write_onnx(exports / "enet_gone.onnx"), weights)
     (exports / "enet_gone.onnx").unlink()
     return folder
@@ -68,17 +68,22 @@ def test_the_card_of_a_run(run):
     assert (written["threads"], written["runs"], written["teacher"]) == (1, 2, "big")
 
 
-def test_the_card_as_a_table_and_as_a_page(run):
-    ended = card(f"run={run}", "target.size_mb=0.0001", "target.name='<watch>'", "output=text", *QUICK)
+def test_the_card_as_a_table_and_as_a_page(tmp_path):
+    weights = finished_run(tmp_path / "run")
+    record(write_onnx(tmp_path / "run/exports/enet_fp32.onnx"), weights, miou=0.75)
+    record(write_onnx(tmp_path / "run/exports/enet_<i>.onnx"), "of another training")
+    ended = card(f"run={tmp_path / 'run'}", "target.size_mb=0.0001", "target.name='<watch>'", *QUICK)
     assert ended.code == 0, ended.err
     assert "no variant meets every budget of <watch>; the nearest is onnx fp32: size" in ended.out
-    assert "no: size_mb, gate" in ended.out
-    assert f"card: {run / 'card.html'}" in ended.out
-    page = (run / "card.html").read_text()
+    assert "no: size_mb" in ended.out
+    assert "the run had no teacher" in ended.out
+    assert f"card: {tmp_path / 'run/card.html'}" in ended.out
+    page = (tmp_path / "run/card.html").read_text()
     assert page.count("<svg") == 2
     assert "&lt;watch&gt;" in page
-    assert "<watch>" not in page
     assert "stale: the run" in page
+    assert "<watch>" not in page
+    assert "<i>" not in page
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
