@@ -33,6 +33,13 @@ def snippet(with_line):
 LINES = snippet("onnxruntime.InferenceSession")
 
 
+def write(name, network, folder):
+    """The network as the file that the docs speak of."""
+    description = Description("tiny", "toys", CLASSES, PALETTE, export=Export(name, "fp32", size=SIZE))
+    path = folder / f"fast_scnn_fp32{FORMATS[name].suffix}"
+    importlib.import_module(FORMATS[name].writer).write(Job(network, path, description, lambda: []))
+
+
 @pytest.fixture(scope="module")
 def device(tmp_path_factory):
     """A folder with an exported file and a frame, and the mask that torch finds."""
@@ -44,11 +51,8 @@ def device(tmp_path_factory):
     with torch.inference_mode():
         network.model.network.head.bias -= network(image).mean((0, 2, 3))  # or one class would win everywhere
         expected = network(image)[0].argmax(0).numpy()
-    description = Description("tiny", "toys", CLASSES, PALETTE, export=Export("onnx", "fp32", size=SIZE))
-    importlib.import_module(FORMATS["onnx"].writer).write(
-        Job(network, folder / "fast_scnn_fp32.onnx", description, lambda: [])
-    )
-    return folder, frame, expected
+    write("onnx", network, folder)
+    return folder, frame, expected, network
 
 
 def run(python, folder, lines, blocked=()):
@@ -76,7 +80,7 @@ def test_there_are_15_lines_at_most():
 
 
 def test_the_lines_run_without_torch(device):
-    folder, _, expected = device
+    folder, _, expected, _ = device
     said = run(sys.executable, folder, LINES, ("torch", "segdistill", "PIL", "onnx", "cv2"))
     require_mask(folder, said, expected)
 
@@ -84,7 +88,7 @@ def test_the_lines_run_without_torch(device):
 def test_a_photo_takes_the_place_of_the_frame(device):
     from PIL import Image
 
-    folder, frame, expected = device
+    folder, frame, expected, _ = device
     Image.fromarray(frame).save(folder / "photo.png")
     assert FRAME_LINE in LINES
     line = snippet("Image.open").replace("photo.jpg", "photo.png")  # a JPEG's pixels are not the frame's
@@ -100,5 +104,15 @@ def test_the_lines_run_in_an_environment_that_has_only_onnxruntime(device, tmp_p
     if installed.returncode:
         pytest.skip(f"onnxruntime cannot be installed here: {installed.stderr.strip().splitlines()[-1]}")
     assert subprocess.run([python, "-c", "import torch"], capture_output=True).returncode
-    folder, _, expected = device
+    folder, _, expected, _ = device
     require_mask(folder, run(python, folder, LINES), expected)
+
+
+@pytest.mark.slow  # ExecuTorch's writer takes long
+@pytest.mark.parametrize(("name", "line"), [("openvino", "compile_model"), ("executorch", "load_program")])
+def test_other_runtimes_take_the_place_of_onnxruntime(device, name, line):
+    folder, _, expected, network = device
+    write(name, network, folder)
+    before, after = LINES.split("output = session.run", 1)
+    lines = f"{before}{snippet(line)}{after.split(chr(10), 1)[1]}"
+    require_mask(folder, run(sys.executable, folder, lines), expected)
