@@ -98,3 +98,12 @@ def test_the_recommendation_says_why():
 def test_budgets_that_are_none(wrong):
     with pytest.raises(UserError, match=rf"target\.{next(iter(wrong))}="):
         Target("odd", **wrong)
+
+
+def test_no_budget_is_no_obstacle():
+    free = Target("none")
+    slow, bad = variant("slow", target=free, latency_ms=1e4), variant("bad", target=free, miou=0.1)
+    assert slow["meets"] is True
+    assert (
+        recommendation([slow, bad], free)["why"] == "ship slow (mIoU 75.0 %): the highest mIoU of 2 that were measured"
+    )

@@ -62,6 +62,7 @@ def test_the_card_of_a_run(run):
     assert "is gone" in variants["enet_gone.onnx"]["problem"]
     assert "ship onnx fp32 (mIoU 62.0 %)" in ended.err
     assert "not on the device" in ended.err
+    assert "the smaller of 70 % and the teacher's (big) mIoU is asked for: 60.0 %" in ended.err
     written = json.loads((run / "card.json").read_text())
     assert written["variants"] == list(variants.values())
     assert written["machine"]["cpu"]

@@ -35,7 +35,8 @@ def recommendation(variants: Sequence[dict[str, Any]], target: Target) -> dict[s
         unmeasured = f", but for {', '.join(unknown)}, which could not be measured" if unknown else ""
         higher = any((one["miou"] or 0) > (best["miou"] or 0) for one in among)
         reason = "the fastest of those within 0.1 points of the highest mIoU" if higher else "the highest mIoU"
-        of = f"of {len(among)} that meet the budgets of {target.name} and run there"
+        asked = f"meet the budgets of {target.name} and run there" if any(best["budgets"].values()) else "were measured"
+        of = f"of {len(among)} that {asked}"
         why = f"ship {best['name']}{score}: {reason} {of}{unmeasured}"
     return {"file": best["file"], "name": best["name"], "meets": not best["fails"], "why": why}
 
@@ -61,8 +62,12 @@ def warnings(
     if load is not None and load > BUSY * cores:
         yield f"the machine was busy (load {load:.1f} on {cores} cores): the latencies are too high"
     good = [one for one in variants if one["problem"] is None]
-    if target.or_teacher and target.miou is not None and teacher is None:
-        yield f"the run had no teacher, so a mIoU of {100 * target.miou:g} % is asked for"
+    if target.or_teacher and target.miou is not None:
+        asked = min((one["budgets"]["miou"] for one in good), default=target.miou)
+        why = f"the run had no teacher, so a mIoU of {100 * asked:g} % is asked for"
+        if teacher is not None:
+            why = f"the smaller of {100 * target.miou:g} % and the teacher's ({teacher}) mIoU is asked for: {100 * asked:.1f} %"
+        yield why
     if len({tuple(one["input"][2:]) for one in good}) > 1:
         yield "the variants take images of different sizes: their latencies are not comparable"
     if any(one["input"][0] > 1 for one in good):

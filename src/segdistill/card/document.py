@@ -52,7 +52,9 @@ def make(
         if record.problem is None:
             tell(f"measuring {record.file.name} ({number} of {len(records)})")
             variant |= measured(record.file, variant["input"], timing)
-            variant |= {"parameters": parameter_count(model.network), "gmacs": count(tuple(variant["input"][2:]))}
+            variant["parameters"] = parameter_count(model.network)
+            if variant["problem"] is None:  # else the size may be no size
+                variant["gmacs"] = count(tuple(variant["input"][2:]))
         variants.append(variant | judge(variant, target.budgets(_teachers_miou(metrics, record))))
     _mark_front(variants)
     return {

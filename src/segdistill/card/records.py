@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,8 +84,11 @@ def _record(folder: Path, content: Mapping[str, Any]) -> Record:
         if content[key] not in known:
             raise ValueError(f"{key}={content[key]!r}")
     verified = {key: content["verified"][key] for key in ("split", "images", "miou", "drop", "passed")}
-    if any(not isinstance(verified[key], float | int | None) for key in ("images", "miou", "drop")):
-        raise TypeError(f"verified={verified}")
+    for key in ("images", "miou", "drop"):
+        if verified[key] is not None and not abs(verified[key]) < math.inf:  # JSON's reader lets NaN through
+            raise ValueError(f"{key}={verified[key]}")
+    if not isinstance(verified["split"], str):
+        raise TypeError(f"split={verified['split']!r}")
     size = content["size"]
     return Record(
         folder / _plain(content["file"]),
