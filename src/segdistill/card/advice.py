@@ -66,7 +66,8 @@ def warnings(
         asked = min((one["budgets"]["miou"] for one in good), default=target.miou)
         why = f"the run had no teacher, so a mIoU of {100 * asked:g} % is asked for"
         if teacher is not None:
-            why = f"the smaller of {100 * target.miou:g} % and the teacher's ({teacher}) mIoU is asked for: {100 * asked:.1f} %"
+            least = f"{100 * target.miou:g} % and the teacher's ({teacher}) mIoU"
+            why = f"the smaller of {least} is asked for: {100 * asked:.1f} %"
         yield why
     if len({tuple(one["input"][2:]) for one in good}) > 1:
         yield "the variants take images of different sizes: their latencies are not comparable"
