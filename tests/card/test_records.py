@@ -28,6 +28,13 @@ def test_a_record_is_read(tmp_path):
     assert (found.size, found.batch, found.passed, found.problem) == (None, None, False, None)
 
 
+def test_records_are_ordered_by_format_and_precision(tmp_path):
+    wanted = [("onnx", "fp32"), ("onnx", "int8"), ("openvino", "fp16"), ("executorch", "fp32")]
+    for number, (form, precision) in enumerate(reversed(wanted)):
+        exported(tmp_path, f"{number}.any", format=form, precision=precision)
+    assert [(one.format, one.precision) for one in read_records(tmp_path, WEIGHTS)] == wanted
+
+
 def test_all_files_of_a_variant_count(tmp_path):
     file, _ = exported(tmp_path)
     file.with_suffix(".bin").write_bytes(b"weights")

@@ -35,7 +35,6 @@ def test_the_card_of_a_run(run):
     ended = card(f"run={run}", "output=json", "size=[16,16]", *QUICK)
     assert ended.code == 0, ended.err
     variants = {one["file"]: one for one in json.loads(ended.out)}
-    assert list(variants) == sorted(variants)
     assert len(variants) == 5
     assert all(one.keys() >= NAMED for one in variants.values())
     good = variants["enet_fp32.onnx"]

@@ -48,7 +48,7 @@ class Record:
 
 
 def read_records(run: Path, weights: str) -> list[Record]:
-    """Every record in ``RUN/exports``, those that cannot be used with their ``problem``.
+    """Every record in ``RUN/exports``, by format and precision; those that cannot be used with their ``problem``.
 
     Args:
         run: the run folder.
@@ -64,7 +64,9 @@ def read_records(run: Path, weights: str) -> list[Record]:
             f"{folder}: no exported files yet; segdistill export run={run} format=[onnx,openvino] "
             "precision=[fp32,fp16,int8] makes some"
         )
-    return [_checked(path, weights) for path in paths]
+    order = {key: number for number, key in enumerate((*FORMATS, *PRECISIONS))}
+    found = [_checked(path, weights) for path in paths]
+    return sorted(found, key=lambda one: (order.get(one.format, -1), order.get(one.precision, -1)))
 
 
 def _checked(path: Path, weights: str) -> Record:
