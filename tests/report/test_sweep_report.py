@@ -424,3 +424,16 @@ def test_configs_are_compared_as_they_are_written():
     assert config["data"]["held_out"]["fold"] == 2
     with pytest.raises(UserError):
         summarise(runs.Path("/nowhere"))
+
+
+def test_budgets_are_lines_or_are_told_at_the_edge():
+    from segdistill.report.pareto import Mark, pareto_svg
+
+    marks = [Mark(5.0, 50.0, "small"), Mark(9.0, 52.0, "large", series=1)]
+    plain, inside = pareto_svg(marks, "size, MB"), pareto_svg(marks, "size, MB", most=7.0, least=51.0)
+    outside = pareto_svg(marks, "size, MB", most=100.0, least=70.0)
+    assert "budget" not in plain + inside
+    assert inside.count("<path") == plain.count("<path") + 2
+    assert "budget 100 MB →, budget 70 % ↑" in outside
+    assert outside.count("<path") == plain.count("<path")
+    assert pareto_svg([], "size, MB") == ""

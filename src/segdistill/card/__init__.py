@@ -1,1 +1,1 @@
-"""What exported files cost and score, beside a device's budget."""
+"""What every exported file of a run costs and scores, beside the budgets of a device."""

@@ -54,7 +54,7 @@ def write(document: dict[str, Any], folder: Path) -> Path:
         write_text(place / "report.md", formats.markdown(document))
         write_text(place / "report.csv", formats.as_csv(document))
         write_json(place / "report.json", document)
-        write_text(place / "index.html", page(document).encode("ascii", "xmlcharrefreplace").decode())
+        write_text(place / "index.html", page(document))
     except OSError as error:
         raise UserError(
             f"{place} cannot be written ({error.strerror}); what is printed is all that there is. Copy {folder} to a "

@@ -1,28 +1,21 @@
-"""A summary as one HTML file that needs nothing else: no script, no font, no other file."""
+"""A summary as one HTML page."""
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
-from segdistill.report import formats
-from segdistill.report.pareto import numbered, pareto_svg
+from segdistill.report import formats, html
+from segdistill.report.pareto import Mark, numbered, pareto_svg
 
 Document = dict[str, Any]
 WIDE, TALL = 120, 22  # px of an interval's drawing
+COSTS = {"gmacs": ("GMACs", 1.0), "parameters": ("parameters, M", 1e-6)}
 
 
 def page(document: Document) -> str:
     """The whole page."""
-    style = (Path(__file__).parent / "page.css").read_text()
-    name = escape(document["name"])
     parts = [*_head(document), *_plots(document), *_table(document), *_classes(document), *_unfinished(document)]
-    return (
-        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{name}</title>\n'
-        f"<style>\n{style}</style>\n<body>\n" + "\n".join(parts) + f"\n<h2>How this was computed</h2>\n"
-        f'<p class="method">{escape(document["method"])}</p>\n</body>\n</html>\n'
-    )
+    return html.whole(document["name"], parts, method=document["method"])
 
 
 def _head(document: Document) -> Iterator[str]:
@@ -30,10 +23,8 @@ def _head(document: Document) -> Iterator[str]:
     if document["planned"]:
         facts.append(f"{document['planned']} jobs planned")
     yield f"<h1>{escape(document['name'])}</h1>"
-    yield f'<p class="facts">{escape(" · ".join(facts))}</p>'
-    if document["remarks"]:
-        lines = "".join(f"<li>{escape(line)}</li>" for line in document["remarks"])
-        yield f'<ul class="remarks">{lines}</ul>'
+    yield html.facts(facts)
+    yield html.remarks(document["remarks"])
 
 
 def _plots(document: Document) -> Iterator[str]:
@@ -42,9 +33,10 @@ def _plots(document: Document) -> Iterator[str]:
     for dataset in document["datasets"]:
         own = [(number, cell) for number, cell in cells if cell["dataset"] == dataset]
         cost = "gmacs" if all(cell["gmacs"] for _, cell in own) else "parameters"
-        svg = pareto_svg([cell for _, cell in own], [number for number, _ in own], cost)
+        by_number = numbered([cell["name"] for _, cell in own])
+        svg = pareto_svg(_marks(own, cost, by_number), COSTS[cost][0])
         if svg:
-            labels = " Numbers are those of the table." if numbered([cell for _, cell in own]) else ""
+            labels = " Numbers are those of the table." if by_number else ""
             yield f"<h2>Score and cost{_of(dataset, document)}</h2>"
             yield (
                 f"<figure>{svg}<figcaption>Mean over seeds; bars are one standard deviation. Hollow: without "
@@ -52,6 +44,22 @@ def _plots(document: Document) -> Iterator[str]:
                 f"{labels}"
                 "</figcaption></figure>"
             )
+
+
+def _marks(cells: Sequence[tuple[int, dict[str, Any]]], cost: str, by_number: bool) -> list[Mark]:
+    """Those that have a cost and a score; one colour a recipe."""
+    shown = [(number, cell) for number, cell in cells if cell[cost] and cell["miou"]["mean"] is not None]
+    recipes = list(dict.fromkeys("+".join(cell["kd"]) for _, cell in shown if cell["kd"]))
+    return [
+        Mark(
+            cell[cost] * COSTS[cost][1],
+            100 * cell["miou"]["mean"],
+            str(number) if by_number else cell["name"],
+            recipes.index("+".join(cell["kd"])) if cell["kd"] else None,
+            100 * (cell["miou"]["sd"] or 0),
+        )
+        for number, cell in shown
+    ]
 
 
 def _table(document: Document) -> Iterator[str]:

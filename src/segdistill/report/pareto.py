@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -17,52 +17,64 @@ INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
 SERIES = tuple(f"#05050{n}" for n in range(8))
 VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", PAPER: "--paper"}
 VARIABLES |= {colour: f"--series-{n}" for n, colour in enumerate(SERIES)}
-COSTS = {"gmacs": ("GMACs", 1.0), "parameters": ("parameters, M", 1e-6)}
 DODGE = 14.0  # points; recipes of one student stand side by side
 WIDTH, HEIGHT = 7.6, 4.4  # inches
 MOST, LONGEST = 14, 36  # names, and letters of one, that have room
-Point = tuple[float, float, float, dict[str, Any], int]  # cost, score, its deviation, the cell and its number
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "segdistill", "font.size": FONT, "font.family": "sans-serif"}
 
 
-def pareto_svg(cells: Sequence[dict[str, Any]], numbers: Sequence[int], cost: str) -> str:
-    """Mean mIoU over ``cost``, error bars one standard deviation, with the front of what nothing beats.
+class Mark(NamedTuple):
+    """One point of the plot.
+
+    Attributes:
+        cost: in the units of the axis.
+        score: mIoU, in per cent.
+        name: written beside it.
+        series: number of its colour; None is ink, and hollow.
+        deviation: half the length of its error bar, in points.
+    """
+
+    cost: float
+    score: float
+    name: str
+    series: int | None = None
+    deviation: float = 0.0
+
+
+def pareto_svg(marks: Sequence[Mark], label: str, *, most: float | None = None, least: float | None = None) -> str:
+    """Scores over costs, with the front of what nothing beats.
 
     Args:
-        cells: of a summary, all of one dataset.
-        numbers: their numbers in the page's table.
-        cost: ``gmacs`` or ``parameters``.
+        marks: what is drawn.
+        label: of the axis of costs.
+        most: the budget of the cost, drawn as a line; where it lies outside of the plot, it is told at the edge.
+        least: the budget of the score, in per cent; as ``most``.
 
     Returns:
-        An ``<svg>`` element, or "" if no cell has both.
+        An ``<svg>`` element, or "" if there is nothing to draw.
     """
-    label, scale = COSTS[cost]
-    shown = [
-        (cell[cost] * scale, 100 * cell["miou"]["mean"], 100 * (cell["miou"]["sd"] or 0), cell, number)
-        for cell, number in zip(cells, numbers, strict=True)
-        if cell[cost] and cell["miou"]["mean"] is not None
-    ]
-    if not shown:
+    if not marks:
         return ""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         axes = figure.add_subplot()
-        names = [str(number) if numbered(cells) else cell["name"] for *_, cell, number in shown]
+        names = [mark.name for mark in marks]
         _frame(axes, label)
-        dodge = _limits(axes, shown, LETTER * max(map(len, names)))
+        dodge = _limits(axes, marks, LETTER * max(map(len, names)))
+        _budgets(axes, most, least, label.rpartition(", ")[2])
         figure.draw_without_rendering()  # settles where everything is
-        points = _points(axes, shown, dodge)
-        best = front([(x, y) for x, y, *_ in shown])
-        _front(axes, [point for point, (x, y, *_) in zip(points, shown, strict=True) if (x, y) in best])
-        put_labels(axes, points, [sd for _, _, sd, *_ in shown], names, ink=INK, leader=GRID)
+        points = _points(axes, marks, dodge)
+        best = front([(mark.cost, mark.score) for mark in marks])
+        _front(axes, [point for point, mark in zip(points, marks, strict=True) if (mark.cost, mark.score) in best])
+        put_labels(axes, points, [mark.deviation for mark in marks], names, ink=INK, leader=GRID)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return _themed(stream.getvalue())
 
 
-def numbered(cells: Sequence[dict[str, Any]]) -> bool:
+def numbered(names: Sequence[str]) -> bool:
     """Whether there are too many names, or too long ones, to be written beside the points."""
-    return len(cells) > MOST or max(len(cell["name"]) for cell in cells) > LONGEST
+    return len(names) > MOST or max(map(len, names), default=0) > LONGEST
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -88,9 +100,9 @@ def _frame(axes: Axes, label: str) -> None:
     axes.set_ylabel("mIoU, %", color=MUTED)
 
 
-def _limits(axes: Axes, shown: Sequence[Point], name: float) -> float:
+def _limits(axes: Axes, marks: Sequence[Mark], name: float) -> float:
     """Room for points side by side, and on the right for the longest ``name``; returns their distance (in points)."""
-    costs = [x for x, *_ in shown]
+    costs = [mark.cost for mark in marks]
     least, most = min(costs), max(costs)
     if most > 4 * least:
         axes.set_xscale("log")
@@ -106,7 +118,8 @@ def _limits(axes: Axes, shown: Sequence[Point], name: float) -> float:
     low, high = (float(value) for value in scale.transform([least, most]))
     per_point = ((high - low) or 1.0) / max(width - 2 * side - name, width / 4)
     axes.set_xlim(*scale.inverted().transform([low - side * per_point, high + (side + name) * per_point]))
-    bottom, top = min(y - sd for _, y, sd, *_ in shown), max(y + sd for _, y, sd, *_ in shown)
+    bottom = min(mark.score - mark.deviation for mark in marks)
+    top = max(mark.score + mark.deviation for mark in marks)
     room = 0.12 * max(top - bottom, 1.0)
     axes.set_ylim(bottom - room, top + room)
     return dodge
@@ -118,22 +131,38 @@ def _front(axes: Axes, steps: Sequence[tuple[float, float]]) -> None:
     axes.plot(x, y, drawstyle="steps-post", color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
 
 
-def _points(axes: Axes, shown: Sequence[Point], dodge: float) -> list[tuple[float, float]]:
-    """Draw them, one colour a recipe; returns where they are in points of the page."""
-    recipes = list(dict.fromkeys("+".join(cell["kd"]) for *_, cell, _ in shown if cell["kd"]))
+def _budgets(axes: Axes, most: float | None, least: float | None, unit: str) -> None:
+    style: Any = {"color": MUTED, "linewidth": 1.0, "linestyle": ":", "zorder": 0}
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    told = []
+    if most is not None and left <= most <= right:
+        axes.axvline(most, **style)
+    elif most is not None:
+        told.append(f"budget {most:g} {unit} {'→' if most > right else '←'}")
+    if least is not None and bottom <= least <= top:
+        axes.axhline(least, **style)
+    elif least is not None:
+        told.append(f"budget {least:.4g} % {'↑' if least > top else '↓'}")
+    if told:
+        axes.set_title(", ".join(told), loc="right", color=MUTED, fontsize=FONT)
+
+
+def _points(axes: Axes, marks: Sequence[Mark], dodge: float) -> list[tuple[float, float]]:
+    """Draw them; returns where they are in points of the page."""
     places = []
     to_points = 72 / axes.figure.dpi
-    for i, (x, y, sd, cell, _) in enumerate(shown):
-        alike = [j for j, other in enumerate(shown) if other[0] == x]
+    for i, mark in enumerate(marks):
+        alike = [j for j, other in enumerate(marks) if other.cost == mark.cost]
         shift = dodge * (alike.index(i) - (len(alike) - 1) / 2)
-        left, top = axes.transData.transform((x, y))
+        left, top = axes.transData.transform((mark.cost, mark.score))
         place = axes.transData.inverted().transform((left + shift / to_points, top))
-        colour = SERIES[recipes.index("+".join(cell["kd"])) % len(SERIES)] if cell["kd"] else INK
+        colour = INK if mark.series is None else SERIES[mark.series % len(SERIES)]
         axes.errorbar(
-            [place[0]], [y], yerr=[sd] if sd else None, fmt="o", color=colour, markersize=7, elinewidth=1.4, zorder=3,
-            markerfacecolor=colour if cell["kd"] else PAPER, markeredgewidth=1.6,
+            [place[0]], [mark.score], yerr=[mark.deviation] if mark.deviation else None, fmt="o", color=colour,
+            markersize=7, elinewidth=1.4, zorder=3, markerfacecolor=PAPER if mark.series is None else colour,
+            markeredgewidth=1.6,
         )  # fmt: skip
-        places.append((float(place[0]), y))
+        places.append((float(place[0]), mark.score))
     return places
 
 

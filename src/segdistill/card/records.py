@@ -1,0 +1,127 @@
+"""The exported files of a run, as their records tell of them."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from segdistill.bundle.description import OUTPUTS, PRECISIONS
+from segdistill.errors import UserError
+from segdistill.export.formats import FORMATS
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One exported file.
+
+    Attributes:
+        file: where it is.
+        format: a name of ``FORMATS``; "" if the record cannot be read, as all that follows.
+        precision: fp32 | fp16 | int8.
+        output: logits | probabilities | classes.
+        size: (H, W) that it takes; None for any.
+        batch: images that it takes; None for any number.
+        bytes: of all its files.
+        verified: what its verification found.
+        problem: why it is not to be measured; None if it is.
+    """
+
+    file: Path
+    format: str = ""
+    precision: str = ""
+    output: str = ""
+    size: tuple[int, int] | None = None
+    batch: int | None = None
+    bytes: int | None = None
+    verified: Mapping[str, Any] | None = None
+    problem: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether its verification let it pass."""
+        return self.verified is not None and bool(self.verified["passed"])
+
+
+def read_records(run: Path, weights: str) -> list[Record]:
+    """Every record in ``RUN/exports``, by format and precision; those that cannot be used with their ``problem``.
+
+    Args:
+        run: the run folder.
+        weights: SHA-256 of the bundle's weights.
+
+    Raises:
+        UserError: nothing is exported yet.
+    """
+    folder = run / "exports"
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise UserError(
+            f"{folder}: no exported files yet; segdistill export run={run} format=[onnx,openvino] "
+            "precision=[fp32,fp16,int8] makes some"
+        )
+    order = {key: number for number, key in enumerate((*FORMATS, *PRECISIONS))}
+    found = [_checked(path, weights) for path in paths]
+    return sorted(found, key=lambda one: (order.get(one.format, -1), order.get(one.precision, -1)))
+
+
+def _checked(path: Path, weights: str) -> Record:
+    try:
+        content = json.loads(path.read_bytes())
+        record = _record(path.parent, content)
+        files = [record.file.with_name(_plain(name)) for name in content["files"]]
+        told = content["sha256"], content["weights"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        problem = f"{path.name} is no record of an export ({type(error).__name__}: {error}); export again"
+        return Record(path.with_name(path.stem), problem=problem)
+    return replace(record, problem=_problem(record, files, *told, weights))
+
+
+def _record(folder: Path, content: Mapping[str, Any]) -> Record:
+    for key, known in (("schema", (SCHEMA,)), ("format", FORMATS), ("precision", PRECISIONS), ("output", OUTPUTS)):
+        if content[key] not in known:
+            raise ValueError(f"{key}={content[key]!r}")
+    verified = {key: content["verified"][key] for key in ("split", "images", "miou", "drop", "passed")}
+    for key in ("images", "miou", "drop"):
+        if verified[key] is not None and not abs(verified[key]) < math.inf:  # JSON's reader lets NaN through
+            raise ValueError(f"{key}={verified[key]}")
+    if not isinstance(verified["split"], str):
+        raise TypeError(f"split={verified['split']!r}")
+    size = content["size"]
+    return Record(
+        folder / _plain(content["file"]),
+        format=content["format"],
+        precision=content["precision"],
+        output=content["output"],
+        size=None if size is None else (int(size[0]), int(size[1])),
+        batch=None if content["batch"] is None else int(content["batch"]),
+        bytes=int(content["bytes"]),
+        verified=verified,
+    )
+
+
+def _plain(name: str) -> str:
+    """A file's name, which leads nowhere else."""
+    if Path(name).name != name:
+        raise ValueError(f"{name!r} must be a name")
+    return name
+
+
+def _problem(record: Record, files: list[Path], sha256: str, exported: str, weights: str) -> str | None:
+    gone = [file.name for file in files if not file.is_file()]
+    if gone:
+        return f"{', '.join(gone)} is gone; export again"
+    if sum(file.stat().st_size for file in files) != record.bytes or _digest(record.file) != sha256:
+        return "the file is not the one that was verified (its hash differs); export again"
+    if exported != weights:
+        return "stale: the run's weights are others by now; export again"
+    return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
