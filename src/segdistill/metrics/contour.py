@@ -66,7 +66,7 @@ def bands(labels: np.ndarray, valid: np.ndarray, radii: list[int]) -> Iterator[n
     """
     low, high = np.where(valid, labels, np.uint8(255)), np.where(valid, labels, np.uint8(0))
     grown = 0
-    for radius in radii:
+    for radius in (min(radius, max(labels.shape)) for radius in radii):
         low = _windowed(low, radius - grown, np.minimum, 255)
         high = _windowed(high, radius - grown, np.maximum, 0)
         grown = radius
