@@ -12,6 +12,7 @@ class Format(NamedTuple):
         runtime: the module whose ``open_session(path, threads)`` runs it.
         extra: of this package, which brings what both import.
         precisions: what it can be written in.
+        runs_code: whether opening a file may run code that is in it, so that only trusted ones are opened.
     """
 
     suffix: str
@@ -19,6 +20,7 @@ class Format(NamedTuple):
     runtime: str
     extra: str | None
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+    runs_code: bool = False
 
 
 FORMATS = {
@@ -26,6 +28,6 @@ FORMATS = {
     "openvino": Format(".xml", "segdistill.export.openvino", "segdistill.runtimes.openvino", "export"),
     "executorch": Format(".pte", "segdistill.export.executorch", "segdistill.runtimes.executorch", "edge"),
     "torch_export": Format(
-        ".pt2", "segdistill.export.torch_export", "segdistill.runtimes.torch_export", None, ("fp32", "fp16")
+        ".pt2", "segdistill.export.torch_export", "segdistill.runtimes.torch_export", None, ("fp32", "fp16"), True
     ),
 }

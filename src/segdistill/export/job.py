@@ -10,6 +10,7 @@ from torch.export import Dim, ExportedProgram
 
 from segdistill.bundle.description import Description, Export
 from segdistill.export.network import Deployed
+from segdistill.export.operators import untraceable
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Job:
         network: in float32 on the CPU.
         path: of the file; its folder exists, the file does not.
         description: goes into the file as ``description.to_json()``; its ``export`` says what is wanted.
-        calibration: makes the images (1, 3, H, W) in [0, 1] that int8 is calibrated on; called for int8 only. They are
-            of the file's size; if it takes any, of their own.
+        calibration: makes the images (N, 3, H, W) in [0, 1] that int8 is calibrated on; called for int8 only. They are
+            of the file's size, or of their own if it takes any; N is the file's batch, or 1 if it takes any.
     """
 
     network: Deployed
@@ -41,8 +42,15 @@ class Job:
         return torch.rand(self.wanted.batch or 2, 3, height, width)
 
     def program(self) -> ExportedProgram:
-        """The network as torch.export has it: what every format starts from."""
+        """The network as torch.export has it: what every format starts from.
+
+        Raises:
+            UserError: torch.export cannot follow a module.
+        """
         batch = {} if self.wanted.batch else {0: Dim.DYNAMIC}
         sides = {} if self.wanted.size else {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
         shapes = ({**batch, **sides} or None,)
-        return torch.export.export(self.network, (self.example(),), dynamic_shapes=shapes)
+        try:
+            return torch.export.export(self.network, (self.example(),), dynamic_shapes=shapes)
+        except Exception as error:  # whatever the network's code does under a tracer
+            raise untraceable(self.network, error) from error

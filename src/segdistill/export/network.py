@@ -24,7 +24,8 @@ class Deployed(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (N, 3, H, W) of RGB in [0, 1] -> the output."""
-        logits = resize_logits(self.model(image).logits, image.shape[-2:])
+        given = image.to(self.model.mean.dtype)  # half, where a format keeps the network so
+        logits = resize_logits(self.model(given).logits, image.shape[-2:])
         if self.output == "probabilities":
             return logits.softmax(dim=1)
         if self.output == "classes":

@@ -1,0 +1,102 @@
+"""``segdistill export``: a finished run's student as files for other runtimes, each verified in its own."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from rich.console import Console
+
+from segdistill import build
+from segdistill.bundle.opening import open_bundle
+from segdistill.errors import UserError
+from segdistill.export.images import Images, resolved_size
+from segdistill.export.making import make
+from segdistill.export.network import Deployed
+from segdistill.export.plan import require_free, require_installed, variants
+from segdistill.export.record import Gate
+from segdistill.export.table import show
+from segdistill.finished import run_settings
+from segdistill.verbs import require_output, wide_console
+
+
+def export(cfg: DictConfig, typed: Sequence[str]) -> int:
+    """Make every combination of ``format`` and ``precision``; ``cfg`` as in ``conf/export.yaml``.
+
+    Args:
+        cfg: the command's config.
+        typed: the overrides.
+
+    Returns:
+        0; 2 if a file fails the gate or cannot be made; 1 if it is our fault that it cannot.
+    """
+    require_output(cfg.report, "text", "json")
+    _require_numbers(cfg)
+    run = Path(cfg.run)
+    model, description = open_bundle(run)
+    sets = build.datasets(run_settings(run, cfg, typed), from_files=True)
+    if cfg.verify.split not in sets:
+        raise UserError(f"verify.split={cfg.verify.split}: the dataset has {', '.join(sets)}")
+    size = resolved_size(cfg.size, sets[cfg.verify.split])
+    if size is not None:
+        model.require_size(size)
+    batch = None if cfg.batch == "dynamic" else cfg.batch
+    wanted = variants(
+        _several(cfg.format),
+        _several(cfg.precision),
+        student=description.student,
+        output=cfg.output,
+        size=size,
+        asked_size=cfg.size != "auto",
+        batch=batch,
+        folder=Path(cfg.out) if cfg.out else run / "exports",
+    )
+    require_installed([one.export.format for one in wanted])
+    if not cfg.replace:
+        require_free(wanted)
+    made = make(
+        wanted,
+        Deployed(model, cfg.output),
+        replace(description, run=description.run or run.resolve().name, licence=cfg.licence),
+        Images(sets["train"], cfg.calibration.images, sets[cfg.verify.split], cfg.verify.images, size, batch),
+        Gate(cfg.verify.split, cfg.max_drop),
+        _command(typed),
+    )
+    if cfg.report == "json":
+        Console().print_json(data={"folder": str(wanted[0].file.parent), "files": made.records, "failed": made.failed})
+    else:
+        show(made.records, wanted[0].file.parent, wide_console())
+    return made.code
+
+
+def _command(typed: Sequence[str]) -> str:
+    """What was typed, without the quotes that paths were given for Hydra."""
+    plain = [re.sub(r"^(run|out)='(.*)'$", r"\1=\2", one) for one in typed]
+    return f"segdistill export {shlex.join(plain)}"
+
+
+def _several(value: Any) -> list[str]:
+    """``fp32`` or ``[fp32, int8]``."""
+    return [str(one) for one in value] if isinstance(value, ListConfig) else [str(value)]
+
+
+def _require_numbers(cfg: DictConfig) -> None:
+    def count(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+    rules = {
+        "batch": (count(cfg.batch) or cfg.batch == "dynamic", "a whole number of at least 1, or dynamic"),
+        "calibration.images": (count(cfg.calibration.images), "a whole number of at least 1"),
+        "verify.images": (
+            cfg.verify.images is None or count(cfg.verify.images),
+            "null or a whole number of at least 1",
+        ),
+        "max_drop": (isinstance(cfg.max_drop, int | float), "points of mIoU, e.g. 1.0"),
+        "licence": (isinstance(cfg.licence, str), "text, e.g. CC-BY-4.0"),
+    }
+    wrong = [f"{key}={OmegaConf.select(cfg, key)}: must be {rule}" for key, (holds, rule) in rules.items() if not holds]
+    if wrong:
+        raise UserError("\n".join(wrong))

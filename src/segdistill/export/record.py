@@ -1,0 +1,103 @@
+"""What is known of an exported file, written beside it as JSON."""
+
+import hashlib
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from segdistill.bundle.description import Description
+from segdistill.engine.run_folder import write_json
+from segdistill.export.plan import Variant, belonging, record_of
+from segdistill.export.verify import Compared
+
+SCHEMA = 1
+PACKAGES = ("segdistill", "torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "executorch", "torchao")
+LEAST_AGREEMENT = 0.999  # of fp32: it computes the same, but for rounding
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a file has to hold.
+
+    Attributes:
+        split: whose images it was verified on.
+        max_drop: points of mIoU that it may lose.
+    """
+
+    split: str
+    max_drop: float
+
+    def objections(self, precision: str, found: Compared) -> list[str]:
+        """Why a file does not pass; empty if it does."""
+        told = []
+        if found.drop is not None and found.drop > self.max_drop:
+            told.append(f"loses {found.drop:.2f} points of mIoU, more than max_drop={self.max_drop:g}")
+        if precision == "fp32" and found.agreement < LEAST_AGREEMENT:
+            told.append(
+                f"gives {100 * found.agreement:.2f} % of the pixels their class, fp32 must {LEAST_AGREEMENT:.1%}"
+            )
+        return told
+
+
+def settle(
+    variant: Variant, written: Path, description: Description, found: Compared, gate: Gate, command: str
+) -> dict[str, Any]:
+    """Move a verified file to its place, marked if it fails the gate, and write its record, which is returned.
+
+    Args:
+        variant: what it is.
+        written: where it was written; all that belongs to it lies beside it.
+        description: of the bundle.
+        found: the verification.
+        gate: what it has to hold.
+        command: as it was typed.
+    """
+    objections = gate.objections(variant.export.precision, found)
+    place = variant.rejected if objections else variant.file
+    if not objections:
+        for path in (record_of(variant.rejected), *belonging(variant.rejected)):
+            path.unlink(missing_ok=True)  # an earlier attempt at the same file
+    parts = list(zip(belonging(written), belonging(place), strict=True))
+    record = {
+        "schema": SCHEMA,
+        "file": place.name,
+        "files": [there.name for _, there in parts],
+        **asdict(variant.export),
+        "bytes": sum(path.stat().st_size for path, _ in parts),
+        "sha256": hashlib.sha256(written.read_bytes()).hexdigest(),
+        "student": description.student,
+        "run": description.run,
+        "licence": description.licence,
+        "weights": description.weights,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": versions(),
+        "command": command,
+        "verified": {
+            "split": gate.split,
+            **asdict(found),
+            "drop": found.drop,
+            "max_drop": gate.max_drop,
+            "passed": not objections,
+            "objections": objections,
+        },
+    }
+    record_of(place).unlink(missing_ok=True)  # it would describe another file while these are moved
+    for path, there in reversed(parts):
+        path.replace(there)
+    write_json(record_of(place), record)
+    return record
+
+
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """What takes part in an export, as far as it is installed."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
