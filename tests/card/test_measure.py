@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from segdistill.card.process import Timing, measured
+from segdistill.card.process import Measuring, measured
 from tests.card.exported import SIZE, write_onnx
 
-TIMING = Timing(threads=1, runs=3, warm_up=1, timeout=60)
+MEASURING = Measuring(threads=1, runs=3, warm_up=1, timeout=60)
 SHAPE = (1, 3, *SIZE)
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a process's memory")
 
@@ -32,8 +32,8 @@ def test_a_file_is_measured_without_torch(tmp_path):
 
 @linux
 def test_peak_memory_is_the_networks_and_not_the_runtimes(tmp_path):
-    small = measured(write_onnx(tmp_path / "small.onnx"), SHAPE, TIMING)
-    large = measured(write_onnx(tmp_path / "large.onnx", extra=10_000_000), SHAPE, TIMING)  # 40 MB of weights
+    small = measured(write_onnx(tmp_path / "small.onnx"), SHAPE, MEASURING)
+    large = measured(write_onnx(tmp_path / "large.onnx", extra=10_000_000), SHAPE, MEASURING)  # 40 MB of weights
     assert small["peak_memory_mb"] < 30 < small["process_memory_mb"]
     assert 40 < large["peak_memory_mb"] - small["peak_memory_mb"] < 200
     assert large["peak_memory_mb"] < large["process_memory_mb"]
@@ -43,13 +43,15 @@ def test_peak_memory_is_the_networks_and_not_the_runtimes(tmp_path):
     ("file", "shape", "told"),
     [
         ("damaged.onnx", SHAPE, "ONNX Runtime cannot open it"),
+        ("damaged.pt2", SHAPE, "trust=true"),
         ("tiny.onnx", (1, 3, 7, 7), "its process ended with code 1"),
     ],
 )
 def test_a_file_that_does_not_run_is_a_reason(tmp_path, file, shape, told):
     write_onnx(tmp_path / "tiny.onnx")
-    (tmp_path / "damaged.onnx").write_bytes(b"no network")
-    assert told in measured(tmp_path / file, shape, TIMING)["problem"]
+    for name in ("damaged.onnx", "damaged.pt2"):
+        (tmp_path / name).write_bytes(b"no network")
+    assert told in measured(tmp_path / file, shape, MEASURING)["problem"]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_a_process_that_ends_badly_is_a_reason(tmp_path, monkeypatch, does, told
     program.write_text(f"#!/bin/sh\n{does}\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    assert told in measured(tmp_path / "tiny.onnx", SHAPE, TIMING._replace(timeout=0.5))["problem"]
+    assert told in measured(tmp_path / "tiny.onnx", SHAPE, MEASURING._replace(timeout=0.5))["problem"]
 
 
 def test_a_runtime_that_is_not_installed_is_named_with_its_extra(tmp_path, monkeypatch):
@@ -76,11 +78,11 @@ def test_a_runtime_that_is_not_installed_is_named_with_its_extra(tmp_path, monke
     absent.write_text("raise ModuleNotFoundError('no onnxruntime', name='onnxruntime')\n")
     paths = [str(absent.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-    found = measured(write_onnx(tmp_path / "tiny.onnx"), SHAPE, TIMING)
+    found = measured(write_onnx(tmp_path / "tiny.onnx"), SHAPE, MEASURING)
     assert found == {"problem": "needs onnxruntime, which is not installed; pip install 'segdistill[export]'"}
 
 
 def test_modules_of_the_folder_it_is_in_are_not_run(tmp_path, monkeypatch):
     (tmp_path / "onnxruntime.py").write_text("raise SystemExit('this was in the folder')")
     monkeypatch.chdir(tmp_path)
-    assert "problem" not in measured(write_onnx(tmp_path / "tiny.onnx"), SHAPE, TIMING)
+    assert "problem" not in measured(write_onnx(tmp_path / "tiny.onnx"), SHAPE, MEASURING)
