@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from segdistill.card.measure import measure
 from segdistill.card.process import Measuring, measured
+from segdistill.errors import UserError
 from tests.card.exported import SIZE, write_onnx
 
 MEASURING = Measuring(threads=1, runs=3, warm_up=1, timeout=60)
@@ -43,15 +45,31 @@ def test_peak_memory_is_the_networks_and_not_the_runtimes(tmp_path):
     ("file", "shape", "told"),
     [
         ("damaged.onnx", SHAPE, "ONNX Runtime cannot open it"),
-        ("damaged.pt2", SHAPE, "trust=true"),
         ("tiny.onnx", (1, 3, 7, 7), "its process ended with code 1"),
     ],
 )
 def test_a_file_that_does_not_run_is_a_reason(tmp_path, file, shape, told):
     write_onnx(tmp_path / "tiny.onnx")
-    for name in ("damaged.onnx", "damaged.pt2"):
-        (tmp_path / name).write_bytes(b"no network")
+    (tmp_path / "damaged.onnx").write_bytes(b"no network")
     assert told in measured(tmp_path / file, shape, MEASURING)["problem"]
+
+
+def test_a_file_that_may_run_code_wants_trust(tmp_path, monkeypatch):
+    (tmp_path / "tiny.pt2").write_bytes(b"no network")
+    with pytest.raises(UserError, match="trust=true"):
+        measure(tmp_path / "tiny.pt2", SHAPE, threads=1, runs=1, warm_up=0, trust=False)
+    stand_in(tmp_path, monkeypatch, 'echo "$@" >&2; exit 3')
+    for trust in (False, True):
+        said = measured(tmp_path / "tiny.pt2", SHAPE, MEASURING._replace(trust=trust))["problem"]
+        assert said.endswith("--trust") is trust
+
+
+def stand_in(folder, monkeypatch, does):
+    """What is started instead of Python."""
+    program = folder / "python"
+    program.write_text(f"#!/bin/sh\n{does}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
 
 
 @pytest.mark.parametrize(
@@ -65,10 +83,7 @@ def test_a_file_that_does_not_run_is_a_reason(tmp_path, file, shape, told):
     ],
 )
 def test_a_process_that_ends_badly_is_a_reason(tmp_path, monkeypatch, does, told):
-    program = tmp_path / "python"
-    program.write_text(f"#!/bin/sh\n{does}\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(program))
+    stand_in(tmp_path, monkeypatch, does)
     assert told in measured(tmp_path / "tiny.onnx", SHAPE, MEASURING._replace(timeout=0.5))["problem"]
 
 
