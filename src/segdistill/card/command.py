@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from segdistill.card import table
 from segdistill.card.document import make
 from segdistill.card.page import page
-from segdistill.card.process import Timing
+from segdistill.card.process import Measuring
 from segdistill.card.verdict import Target
 from segdistill.engine.run_folder import write_json, write_text
 from segdistill.errors import UserError
@@ -23,9 +23,9 @@ def card(cfg: DictConfig) -> None:
     require_output(cfg.output, "text", "json", "html")
     if OmegaConf.is_missing(cfg, "run"):
         raise UserError("run=DIR is missing: the folder of a finished run with exported files")
-    target, timing, size = _target(cfg), _timing(cfg), _size(cfg.size)
+    target, measuring, size = _target(cfg), _measuring(cfg), _size(cfg.size)
     run = Path(cfg.run)
-    document = make(run, target, timing, size, lambda line: print(line, file=sys.stderr))
+    document = make(run, target, measuring, size, lambda line: print(line, file=sys.stderr))
     if cfg.output == "json":
         print(json.dumps(document["variants"], indent=2, allow_nan=False))
         for line in (*document["warnings"], document["recommendation"]["why"]):
@@ -48,13 +48,13 @@ def _target(cfg: DictConfig) -> Target:
         raise UserError(f"target={given}: {error}; see conf/target/mobile.yaml for what a target has") from error
 
 
-def _timing(cfg: Mapping[str, Any]) -> Timing:
+def _measuring(cfg: Mapping[str, Any]) -> Measuring:
     for key, least in {"threads": 1, "runs": 1, "warm_up": 0}.items():
         if not isinstance(cfg[key], int) or isinstance(cfg[key], bool) or cfg[key] < least:
             raise UserError(f"{key}={cfg[key]}: must be a whole number from {least}")
     if isinstance(cfg["timeout"], str | bool) or cfg["timeout"] is None or cfg["timeout"] <= 0:
         raise UserError(f"timeout={cfg['timeout']}: must be seconds above 0")
-    return Timing(cfg["threads"], cfg["runs"], cfg["warm_up"], cfg["timeout"])
+    return Measuring(cfg["threads"], cfg["runs"], cfg["warm_up"], cfg["timeout"], cfg["trust"] is True)
 
 
 def _size(given: Any) -> tuple[int, int] | None:

@@ -9,7 +9,7 @@ from typing import Any
 from segdistill.bundle.opening import open_bundle
 from segdistill.card.advice import recommendation, warnings
 from segdistill.card.machine import machine
-from segdistill.card.process import Timing, measured
+from segdistill.card.process import Measuring, measured
 from segdistill.card.records import Record, read_records
 from segdistill.card.verdict import RULE, Target, judge
 from segdistill.engine.run_folder import read_told
@@ -22,14 +22,14 @@ FOUND = ("latency_ms", "latency_p99_ms", "peak_memory_mb", "process_memory_mb")
 
 
 def make(
-    run: Path, target: Target, timing: Timing, size: tuple[int, int] | None, tell: Callable[[str], None]
+    run: Path, target: Target, measuring: Measuring, size: tuple[int, int] | None, tell: Callable[[str], None]
 ) -> dict[str, Any]:
     """Measure every exported file of a run.
 
     Args:
         run: the run folder.
         target: the device's budgets.
-        timing: how to measure.
+        measuring: how to measure.
         size: (H, W) of the images for files that take any; None chooses.
         tell: gets a line before each file.
 
@@ -48,10 +48,10 @@ def make(
     here = machine()  # before its load is ours
     variants = []
     for number, record in enumerate(records, start=1):
-        variant = _described(record, description.student, size, timing.threads)
+        variant = _described(record, description.student, size, measuring.threads)
         if record.problem is None:
             tell(f"measuring {record.file.name} ({number} of {len(records)})")
-            variant |= measured(record.file, variant["input"], timing)
+            variant |= measured(record.file, variant["input"], measuring)
             variant["parameters"] = parameter_count(model.network)
             if variant["problem"] is None:  # else the size may be no size
                 variant["gmacs"] = count(tuple(variant["input"][2:]))
@@ -65,10 +65,10 @@ def make(
         "target": asdict(target),
         "teacher": teacher,
         "machine": here,
-        **timing._asdict(),
+        **measuring._asdict(),
         "recommendation": recommendation(variants, target),
         "rule": RULE,
-        "warnings": list(warnings(variants, target, teacher, here, timing.threads)),
+        "warnings": list(warnings(variants, target, teacher, here, measuring.threads)),
         "variants": variants,
     }
 

@@ -21,7 +21,7 @@ from segdistill.export.formats import FORMATS
 from segdistill.runtimes.opening import open_session
 
 
-def measure(path: Path, shape: Sequence[int], *, threads: int, runs: int, warm_up: int) -> dict[str, Any]:
+def measure(path: Path, shape: Sequence[int], *, threads: int, runs: int, warm_up: int, trust: bool) -> dict[str, Any]:
     """Open a file and run it.
 
     Args:
@@ -30,6 +30,7 @@ def measure(path: Path, shape: Sequence[int], *, threads: int, runs: int, warm_u
         threads: of the runtime.
         runs: how many are timed.
         warm_up: how many are run before.
+        trust: see ``open_session``.
 
     Returns:
         ``latency_ms`` (the median) and ``latency_p99_ms`` of one run; ``process_memory_mb``, the most that the process
@@ -44,7 +45,7 @@ def measure(path: Path, shape: Sequence[int], *, threads: int, runs: int, warm_u
         importlib.import_module(runtime or "")
     held = _resident()
     images = np.random.default_rng(0).random(tuple(shape), dtype=np.float32)
-    session = open_session(path, threads=threads)
+    session = open_session(path, threads=threads, trust=trust)
     for _ in range(warm_up):
         session.run(images)
     seconds = []
@@ -87,11 +88,12 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=4, required=True)
     for name in ("threads", "runs", "warm-up"):
         parser.add_argument(f"--{name}", type=int, required=True)
-    given = parser.parse_args()
+    parser.add_argument("--trust", action="store_true")
+    given = vars(parser.parse_args())
     with os.fdopen(os.dup(1), "w") as stdout:
         os.dup2(2, 1)  # runtimes print
         try:
-            found = measure(given.file, given.shape, threads=given.threads, runs=given.runs, warm_up=given.warm_up)
+            found = measure(given.pop("file"), given.pop("shape"), **given)
         except UserError as error:
             found = {"problem": str(error)}
         print(json.dumps(found), file=stdout)

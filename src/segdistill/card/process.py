@@ -10,25 +10,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 
-class Timing(NamedTuple):
+class Measuring(NamedTuple):
     """How files are measured: see ``conf/card.yaml``."""
 
     threads: int
     runs: int
     warm_up: int
     timeout: float
+    trust: bool = False
 
 
-def measured(path: Path, shape: Sequence[int], timing: Timing) -> dict[str, Any]:
+def measured(path: Path, shape: Sequence[int], measuring: Measuring) -> dict[str, Any]:
     """What ``card.measure`` finds; ``{"problem": why}`` if it finds nothing.
 
     Args:
         path: an exported file.
         shape: (N, 3, H, W) of the images.
-        timing: how.
+        measuring: how.
     """
-    options = {"shape": shape, "threads": [timing.threads], "runs": [timing.runs], "warm-up": [timing.warm_up]}
+    options = {"shape": shape, "threads": [measuring.threads], "runs": [measuring.runs], "warm-up": [measuring.warm_up]}
     words = [word for name, values in options.items() for word in (f"--{name}", *map(str, values))]
+    words += ["--trust"] if measuring.trust else []
     try:
         done = subprocess.run(
             [
@@ -41,13 +43,12 @@ def measured(path: Path, shape: Sequence[int], timing: Timing) -> dict[str, Any]
             ],  # -P: no module of the folder it is in
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=timing.timeout,
-            env={**os.environ, "OMP_NUM_THREADS": str(timing.threads)},
+            timeout=measuring.timeout,
+            env={**os.environ, "OMP_NUM_THREADS": str(measuring.threads)},
         )
     except subprocess.TimeoutExpired:
-        return {
-            "problem": f"was not done after {timing.timeout:g} s: it hangs, or needs fewer runs= or a longer timeout="
-        }
+        hint = "it hangs, or needs fewer runs= or a longer timeout="
+        return {"problem": f"was not done after {measuring.timeout:g} s: {hint}"}
     try:
         found: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
