@@ -131,6 +131,13 @@ def test_groups_can_be_left_out():
         Suite("abcd", groups=["boundery"])
 
 
+def test_class_weights_are_checked_before_anything_is_measured():
+    with pytest.raises(ValueError, match="2 values for 4 classes"):
+        Suite("abcd", class_weights=[1, 2])
+    told = result(Suite("abcd", class_weights="none"), image(0))["confusion"]
+    assert told["class_weighted_iou"] == pytest.approx(told["miou"])
+
+
 def test_agreement_by_hand():
     truth = np.array([[0, 0, 1, 1, 255]], np.uint8)
     teacher = np.array([[0, 1, 1, 0, 0]], np.uint8)  # right, wrong, right, wrong, ignored

@@ -31,10 +31,13 @@ class AveragePrecision:
         """Pixels (C, bins, 2), those of other classes and the class's own; nothing without probabilities."""
         if pair.probabilities is None:
             return {}
-        truth = pair.truth[pair.valid]
+        labelled = np.flatnonzero(pair.valid)
+        truth = pair.truth.ravel()[labelled]
         counts = np.empty((pair.num_classes, BINS, 2), np.int64)
         for name in range(pair.num_classes):
-            cell = odds_bins(pair.probabilities[name][pair.valid]) * 2 + (truth == name)
+            cell = odds_bins(pair.probabilities[name].ravel()[labelled])
+            cell <<= 1
+            cell += truth == name
             counts[name] = np.bincount(cell, minlength=2 * BINS).reshape(BINS, 2)
         return {"counts": counts}
 
@@ -46,10 +49,13 @@ class AveragePrecision:
 
 def odds_bins(probabilities: np.ndarray) -> np.ndarray:
     """Bin numbers below ``BINS`` that rise with float32 probabilities: the leading bits of their odds."""
-    # 1 + 2^-23 is the next float32 above 1: no division by 0
-    odds = probabilities / (np.float32(1 + 2**-23) - np.minimum(probabilities, np.float32(1)))
-    leading = odds.view(np.int32) >> (23 - _FINE)
-    bins: np.ndarray = np.clip(leading - ((127 - _POWERS) << _FINE), 0, BINS - 1)
+    # 1 + 2^-23 is the next float32 above 1: no division by 0, and no odds above 2^23
+    against = np.float32(1 + 2**-23) - np.minimum(probabilities, np.float32(1))
+    np.divide(probabilities, against, out=against)
+    bins: np.ndarray = against.view(np.int32)
+    bins >>= 23 - _FINE
+    bins -= (127 - _POWERS) << _FINE
+    np.maximum(bins, 0, out=bins)
     return bins
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from segdistill.metrics.contour import bands
-from segdistill.metrics.pair import Pair, Sums, crossed
+from segdistill.metrics.pair import Pair, Sums
 from segdistill.metrics.scores import scores
 from segdistill.metrics.told import mean, ratio, ratios
 
@@ -52,10 +52,22 @@ class Boundary:
         both = np.bincount(pair.truth[in_truth & in_predicted & (pair.truth == pair.predicted)], minlength=size)
         either = np.bincount(pair.truth[in_truth], minlength=size)
         either = either + np.bincount(pair.predicted[in_predicted], minlength=size) - both
-        near = [of_truth[radius] for radius in self.trimap]
-        curve = [crossed(pair.truth[band], pair.predicted[band], pair.num_classes)[:-1] for band in near]
-        found = {"both": both, "either": either, "true": np.bincount(pair.truth[in_truth], minlength=size)}
-        return {**found, "trimap": np.array(curve)} if curve else found
+        return {
+            "both": both,
+            "either": either,
+            "true": np.bincount(pair.truth[in_truth], minlength=size),
+            "trimap": self._trimap(pair, [of_truth[radius] for radius in self.trimap]),
+        }
+
+    def _trimap(self, pair: Pair, near: list[np.ndarray]) -> np.ndarray:
+        """(R, C, C + 1) confusion matrices within each radius."""
+        ring = np.full(pair.truth.shape, len(near), np.uint8)
+        for band in near:  # each within the next
+            ring -= band
+        size = pair.num_classes + 1
+        cells = (ring[pair.valid] * np.intp(size) + pair.truth[pair.valid]) * size + pair.predicted[pair.valid]
+        counts = np.bincount(cells, minlength=(len(near) + 1) * size * size).reshape(-1, size, size)
+        return counts.cumsum(axis=0)[:-1, :-1]
 
     def _f1(self, pair: Pair) -> Sums:
         size = pair.num_classes + 1
@@ -73,7 +85,7 @@ class Boundary:
         """Fractions; a class without a true boundary in the whole set has none and is in no mean of boundary IoU."""
         iou = ratios(self.classes, sums["both"], np.where(sums["true"] > 0, sums["either"], 0))
         curve = []
-        for radius, matrix in zip(self.trimap, sums.get("trimap", ()), strict=True):
+        for radius, matrix in zip(self.trimap, sums["trimap"], strict=True):
             found = scores(torch.from_numpy(matrix), self.classes)
             told = {"miou": found.miou, "pixel_accuracy": found.pixel_accuracy}
             curve.append({"radius": radius, "pixels": int(matrix.sum()), **told})

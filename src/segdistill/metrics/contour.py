@@ -9,12 +9,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from segdistill.ignore import IGNORE
-
-# All steps of up to this many pixels, by distance, are looked up in the other map before a tree is asked: most pixels
-# find their partner here.
-NEAR = 4
-
 
 class Contour:
     """Contour pixels of a label map, in the order of rows.
@@ -24,7 +18,6 @@ class Contour:
         valid: (H, W) bool, the labelled pixels.
 
     Attributes:
-        marked: (H, W) uint8, the class of each contour pixel, 255 elsewhere.
         at: (N, 2) intp row and column.
         classes: (N,) uint8.
     """
@@ -35,7 +28,6 @@ class Contour:
             between = (labels[here] != labels[there]) & valid[here] & valid[there]
             on[here] |= between
             on[there] |= between
-        self.marked = np.where(on, labels, np.uint8(IGNORE))
         flat = np.flatnonzero(on)
         self.at = np.stack(np.divmod(flat, labels.shape[1]), axis=1)
         self.classes = labels.ravel()[flat]
@@ -50,34 +42,13 @@ def distances(source: Contour, target: Contour) -> np.ndarray:
     from scipy.spatial import cKDTree  # type: ignore[import-untyped]
 
     found = np.full(len(source.classes), np.inf)
-    padded = np.pad(target.marked, NEAR, constant_values=IGNORE)
-    width, flat = padded.shape[1], padded.ravel()
-    left = np.arange(len(found))
-    at, classes = (source.at + NEAR) @ np.array([width, 1]), source.classes
-    for distance, steps in _RINGS:
-        hit = np.zeros(len(left), bool)
-        for down, right in steps:
-            hit |= flat.take(at + (down * width + right)) == classes
-        found[left[hit]] = distance
-        left, at, classes = left[~hit], at[~hit], classes[~hit]
-    for name in np.flatnonzero(np.bincount(classes, minlength=1)):
-        of, goal = left[classes == name], target.at[target.classes == name]
+    for name in np.flatnonzero(np.bincount(source.classes)):
+        own, goal = source.classes == name, target.at[target.classes == name]
         if len(goal):
-            tree = cKDTree(goal, compact_nodes=False, balanced_tree=False)  # built faster, asked once
-            found[of] = tree.query(source.at[of])[0]
+            # faster to build, and as fast to ask
+            tree = cKDTree(goal, leafsize=32, compact_nodes=False, balanced_tree=False)
+            found[own] = tree.query(source.at[own])[0]
     return found
-
-
-def _rings() -> list[tuple[float, list[tuple[int, int]]]]:
-    rings: dict[int, list[tuple[int, int]]] = {}
-    for down in range(-NEAR, NEAR + 1):
-        for right in range(-NEAR, NEAR + 1):
-            if down * down + right * right <= NEAR * NEAR:
-                rings.setdefault(down * down + right * right, []).append((down, right))
-    return [(math.sqrt(square), rings[square]) for square in sorted(rings)]
-
-
-_RINGS = _rings()
 
 
 def bands(labels: np.ndarray, valid: np.ndarray, radii: list[int]) -> Iterator[np.ndarray]:
@@ -95,7 +66,7 @@ def bands(labels: np.ndarray, valid: np.ndarray, radii: list[int]) -> Iterator[n
     """
     low, high = np.where(valid, labels, np.uint8(255)), np.where(valid, labels, np.uint8(0))
     grown = 0
-    for radius in radii:
+    for radius in (min(radius, max(labels.shape)) for radius in radii):
         low = _windowed(low, radius - grown, np.minimum, 255)
         high = _windowed(high, radius - grown, np.maximum, 0)
         grown = radius
@@ -105,13 +76,13 @@ def bands(labels: np.ndarray, valid: np.ndarray, radii: list[int]) -> Iterator[n
 def _windowed(values: np.ndarray, radius: int, combine: Callable[..., np.ndarray], outside: int) -> np.ndarray:
     """Minimum or maximum over windows of 2 radius + 1 in both axes, by doubling."""
     values = np.pad(values, radius, constant_values=outside)
-    for _ in range(2):
+    for axis in (0, 1):
         have = 1
         while have < 2 * radius + 1:
             step = min(have, 2 * radius + 1 - have)
-            values = combine(values[step:], values[:-step])
+            ahead, behind = (values[step:], values[:-step]) if axis == 0 else (values[:, step:], values[:, :-step])
+            values = combine(ahead, behind)
             have += step
-        values = np.ascontiguousarray(values.T)
     return values
 
 

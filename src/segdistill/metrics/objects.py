@@ -54,24 +54,45 @@ class Objects:
 
 
 def components(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Connected parts (8 neighbours) of each class below ``num_classes``.
+    """Connected parts (8 neighbours) of each class below ``num_classes``, all classes at once.
+
+    Pixels are joined to runs along the rows, and only the runs to a graph.
 
     Returns:
         (H, W) int32 numbers from 0 on, -1 where there is none; (N,) classes; (N,) areas in pixels.
     """
-    from scipy import ndimage  # type: ignore[import-untyped]
+    from scipy import sparse  # type: ignore[import-untyped]
 
-    parts = np.full(labels.shape, -1, np.int32)
-    classes: list[int] = []
-    boxes = ndimage.find_objects(labels.astype(np.int32) + 1, max_label=num_classes)
-    for name, box in enumerate(boxes):
-        if box is not None:
-            own = labels[box] == name
-            numbers, count = ndimage.label(own, structure=np.ones((3, 3)))
-            parts[box][own] = numbers[own] + (len(classes) - 1)
-            classes += [name] * count
-    areas = np.bincount(parts.ravel() + 1, minlength=len(classes) + 1)[1:]
-    return parts, np.array(classes, np.intp), areas
+    starts = np.ones(labels.shape, bool)
+    starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    runs = np.cumsum(starts, dtype=np.int32).reshape(labels.shape) - 1
+    first = np.flatnonzero(starts)
+    pairs = _touching(labels, starts, runs)
+    graph = sparse.coo_matrix((np.ones(len(pairs[0]), bool), pairs), shape=(len(first), len(first)))
+    count, part = sparse.csgraph.connected_components(graph, directed=False)
+    classes = np.zeros(count, np.intp)
+    classes[part] = labels.ravel()[first]
+    kept = classes < num_classes
+    number = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)[part]
+    lengths = np.diff(first, append=labels.size)
+    areas = np.bincount(number + 1, weights=lengths, minlength=kept.sum() + 1)[1:]
+    return number[runs], classes[kept], areas
+
+
+def _touching(labels: np.ndarray, starts: np.ndarray, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of runs of one class in neighbouring rows, each about once: where their overlap starts, or at a corner."""
+    above, below = starts[:-1], starts[1:]
+    corner = above[:, 1:] & below[:, 1:]  # elsewhere those that meet there also overlap
+    pairs = []
+    for here, there, where in (
+        (np.s_[:-1], np.s_[1:], above | below),
+        (np.s_[:-1, 1:], np.s_[1:, :-1], corner),
+        (np.s_[:-1, :-1], np.s_[1:, 1:], corner),
+    ):
+        touch = where & (labels[here] == labels[there])
+        pairs.append((runs[here][touch], runs[there][touch]))
+    upper, lower = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    return upper, lower
 
 
 def _overlaps(truth: np.ndarray, predicted: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from segdistill.losses.task.class_weights import ClassWeights
+from segdistill.losses.task.class_weights import ClassWeights, class_weights_from
 from segdistill.metrics.agreement import Agreement
 from segdistill.metrics.average_precision import AveragePrecision
 from segdistill.metrics.boundary import Boundary
@@ -35,6 +35,7 @@ class Confusion:
     """Scores of the confusion matrix, pooled over the set; see ``Scores``."""
 
     def __init__(self, classes: Sequence[str], class_weights: ClassWeights) -> None:
+        class_weights_from(class_weights, torch.ones(len(classes)))  # a wrong one is told before anything is measured
         self.classes, self.class_weights = classes, class_weights
 
     def measure(self, pair: Pair) -> Sums:
@@ -67,7 +68,7 @@ class Suite:
         class_weights: of the class-weighted IoU; see ``scores``.
 
     Raises:
-        ValueError: for an unknown group.
+        ValueError: for an unknown group, or options that mean nothing (see the groups).
     """
 
     def __init__(

@@ -40,13 +40,16 @@ class Surface:
             ways = [part[name] for part in parts]
             average[name] = np.concatenate(ways).mean()
             hausdorff[name] = max(np.percentile(gaps, 95) for gaps in ways)
-        in_truth, in_predicted = there.astype(np.int64)
+        in_truth, in_predicted = there
+        counted = {
+            "images": in_truth & in_predicted,
+            "missed": in_truth & ~in_predicted,
+            "invented": in_predicted & ~in_truth,
+        }
         return {
             "average": average,
             "hausdorff": hausdorff,
-            "images": in_truth & in_predicted,
-            "missed": in_truth & ~in_predicted & 1,
-            "invented": in_predicted & ~in_truth & 1,
+            **{key: images.astype(np.int64) for key, images in counted.items()},
         }
 
     def _extents(self, pair: Pair) -> Sums:
