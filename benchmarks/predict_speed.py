@@ -23,6 +23,7 @@ from segdistill.predict.inputs import IMAGES
 from segdistill.predict.settings import KINDS, settings_of
 from segdistill.predict.sizes import batch_of
 from segdistill.predict.stills import predict_images
+from segdistill.predict.team import Team
 from segdistill.runtimes.opening import open_session
 
 THREADS = 2
@@ -68,25 +69,30 @@ def measure(network: str, folder: Path, out: Path, given: argparse.Namespace) ->
     for file in sorted(folder.iterdir()):
         with Image.open(file) as picture:
             batches.append(batch_of(np.asarray(picture), session.description))
-    bare, command = [], []
+    bare, command, cost = [], [], []
     for turn in range(given.rounds + 1):
         session = open_session(network, threads=THREADS, trust=True)  # torch's threads are the process's
         session.run(batches[0])
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         for batch in batches:
             session.run(batch)
-        rate = len(batches) / (time.perf_counter() - start)
+        rate, busy = len(batches) / (time.perf_counter() - start), time.process_time() - busy
         shutil.rmtree(out, ignore_errors=True)
+        opening = time.process_time()
+        settings = settings_of(cfg)
+        Team(settings, settings.workers)
+        opening, start = time.process_time() - opening, time.process_time()
         with contextlib.redirect_stderr(open(os.devnull, "w")):
-            told = predict_images(settings_of(cfg))
+            told = predict_images(settings)
         if turn:  # the first one warms up
             bare.append(rate)
             command.append(told.rate)
+            cost.append((time.process_time() - start - opening) / busy)
     ratios = [b / a for a, b in zip(bare, command, strict=True)]
     print(
         f"{network} at {batches[0].shape[2]}x{batches[0].shape[3]}: bare {statistics.median(bare):.1f}/s, predict "
         f"{statistics.median(command):.1f}/s, ratio {statistics.median(ratios):.2f} "
-        f"({min(ratios):.2f}..{max(ratios):.2f})",
+        f"({min(ratios):.2f}..{max(ratios):.2f}), CPU time {statistics.median(cost):.2f} of bare's",
         flush=True,
     )
 

@@ -35,8 +35,9 @@ def open_session(path: Path, threads: int | None = None) -> OnnxSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # errors; they are raised besides
+    # Weights in other files, of whose paths a stranger's file could make use, are looked for below this file: nowhere.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.absolute()))
     try:
-        # from memory: weights in other files, which a stranger's file could point anywhere, are then refused
         session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's own exceptions have no common base
         raise UserError(

@@ -49,8 +49,8 @@ def open_session(
     one = suffixes[path.suffix]
     if one.runs_code and not trust:
         raise UserError(
-            f"{path}: opening a {path.suffix} file may run code that is in it; if you trust where it comes from, say so "
-            "with trust=True (trust=true on the command line); onnx and openvino files never do"
+            f"{path}: opening a {path.suffix} file may run code that is in it; if you trust where it comes from, say "
+            "so with trust=True (trust=true on the command line); onnx and openvino files never do"
         )
     try:
         module = importlib.import_module(one.runtime)
