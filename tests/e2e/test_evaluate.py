@@ -15,6 +15,7 @@ from segdistill import cli, load
 from segdistill.conf_dir import conf_dir
 from segdistill.data.synthetic import SyntheticStreets
 from segdistill.errors import UserError
+from segdistill.evaluate.command import chosen_split
 from segdistill.evaluate.command import evaluate as run_command
 from tests import tiny
 from tests.e2e.conftest import TINY, command, train
@@ -174,6 +175,12 @@ def test_mistakes(run, found, config, given, message):
     with pytest.raises(UserError) as told:
         run_command(OmegaConf.merge(config, given), typed)
     assert message in str(told.value)
+
+
+def test_files_that_lie_nobody_knows_where():
+    settings = OmegaConf.create({"dataset": {"name": "camvid", "root": None, "source": {"root": None}}})
+    with pytest.raises(UserError, match=r"dataset.root must be given: dataset.root=DIR says where camvid lies"):
+        chosen_split(settings, "auto")
 
 
 def test_a_mistake_is_one_line_and_exits_with_2():

@@ -13,15 +13,16 @@ from segdistill.runtimes.sliding import SlidingWindow
 class Session:
     """Logits that depend on the pixel, on where in its image it lies and on the size of that: nothing cancels out."""
 
-    def __init__(self, size=None, output="logits"):
+    def __init__(self, size=None, output="logits", least=1):
         export = None if (size, output) == (None, "logits") else Export("onnx", "fp32", output, size)
-        self.description = Description("net", "set", ("a", "b", "c"), ((0, 0, 0),) * 3, export=export)
+        self.description = Description("net", "set", ("a", "b", "c"), ((0, 0, 0),) * 3, export=export, least=least)
 
     def run(self, images):
         export = self.description.export
         assert images.dtype == np.float32
         assert images.flags.c_contiguous
         assert export is None or export.size in (None, images.shape[-2:])
+        assert min(images.shape[-2:]) >= self.description.least
         rows, columns = np.mgrid[: images.shape[-2], : images.shape[-1]].astype(np.float32)
         red, green, blue = images.swapaxes(0, 1)
         logits = np.stack([red * rows, green * columns, 3 * blue + 0 * rows], axis=1)
@@ -92,6 +93,14 @@ def test_scales_against_the_average_by_hand():
     np.testing.assert_allclose(found.run(given), expected, rtol=1e-5)
 
 
+def test_no_view_is_smaller_than_the_network_takes():
+    given = images(8, 12)
+    small = resized(given, (6, 6))
+    expected = resized(softmax(Session().run(small)), (8, 12))
+    found = Augmented(Session(least=6), flip=False, scales=[0.5]).run(given)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_resizing_keeps_what_is_flat_and_averages_where_it_gets_smaller():
     np.testing.assert_allclose(resized(np.full((1, 2, 3, 5), 0.25, np.float32), (7, 2)), 0.25, rtol=1e-6)
     stripes = np.tile(np.float32([0, 1]), (1, 1, 4, 8))
@@ -118,6 +127,7 @@ def test_both_together_are_what_a_predictor_takes():
     ("make", "message"),
     [
         (lambda: SlidingWindow(Session(), (0, 4)), "window=[0, 4]: must be [H, W], each at least 1"),
+        (lambda: SlidingWindow(Session(least=8), (4, 9)), "window=[4, 9]: this network takes no side below 8; give at"),
         (lambda: SlidingWindow(Session(), (4,)), "window=[4]: must be [H, W]"),
         (lambda: SlidingWindow(Session(), (4, 4), 1), "overlap=1: must be a share of the window, from 0 and below 1"),
         (lambda: SlidingWindow(Session((4, 6)), (4, 4)), "this file takes 4x6 only; give window=[4,6]"),

@@ -87,8 +87,10 @@ def chosen_split(settings: DictConfig, wanted: str) -> tuple[str, SegmentationSe
     """The name of the split and its images.
 
     Raises:
-        UserError: the dataset has no such split.
+        UserError: the dataset has no such split, or nobody has said where it lies.
     """
+    if "root" in settings.dataset.source and settings.dataset.root is None:
+        raise UserError(f"dataset.root must be given: dataset.root=DIR says where {settings.dataset.name} lies")
     sets = build.datasets(settings, from_files=True)
     split = ("test" if "test" in sets else "val") if wanted == "auto" else wanted
     if split not in sets:

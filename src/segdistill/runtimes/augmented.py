@@ -37,7 +37,9 @@ class Augmented:
     def run(self, images: np.ndarray) -> np.ndarray:
         """Probabilities (N, C, H, W) of images (N, 3, H, W); see ``Session``."""
         height, width = images.shape[-2:]
-        views = [resized(images, (round(scale * height), round(scale * width))) for scale in self.scales]
+        least = self.description.least  # a side below it would leave nothing of the deepest map
+        sizes = [(max(least, round(scale * height)), max(least, round(scale * width))) for scale in self.scales]
+        views = [resized(images, size) for size in sizes]
         found = [resized(probabilities(self.session, view), (height, width)) for view in views]
         if self.flip:
             mirrored = [probabilities(self.session, view[..., ::-1])[..., ::-1] for view in views]
@@ -50,8 +52,7 @@ class Augmented:
 
 
 def resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(N, K, h, w) -> (N, K, H, W), bilinear, averaging where it gets smaller; sides are at least 1."""
-    size = (max(1, size[0]), max(1, size[1]))
+    """(N, K, h, w) -> (N, K, H, W), bilinear, averaging where it gets smaller."""
     if maps.shape[-2:] == size:
         return maps
     import torch  # only images of other sizes need it

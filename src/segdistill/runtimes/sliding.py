@@ -30,7 +30,11 @@ class SlidingWindow:
             raise UserError(f"window={list(window)}: must be [H, W], each at least 1")
         if not 0 <= overlap < 1:
             raise UserError(f"overlap={overlap}: must be a share of the window, from 0 and below 1")
-        export = session.description.export
+        export, least = session.description.export, session.description.least
+        if min(window) < least:
+            raise UserError(
+                f"window={list(window)}: this network takes no side below {least}; give at least [{least},{least}]"
+            )
         self.fixed = export is not None and export.size is not None
         if export is not None and export.size is not None and export.size != tuple(window):
             height, width = export.size
