@@ -11,6 +11,7 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from segdistill.bundle.description import described
 from segdistill.data_checks import held_out, labelled, residence
 from segdistill.errors import UserError, mendable
 from segdistill.rules import RULES, TERM_RULES, broken
@@ -94,6 +95,17 @@ def _classes(cfg: DictConfig) -> Iterator[str]:
         yield f"dataset.palette has {len(cfg.dataset.palette)} colours for {count} classes; give one each, or null"
     if not 2 <= count <= 255:
         yield f"dataset.classes has {count} names; between 2 and 255 are possible (255 marks ignored pixels)"
+        return
+    try:  # or nobody could open the bundle
+        described(
+            {"student": cfg.student.name, "dataset": cfg.dataset.name, **_named(list(map(str, cfg.dataset.classes)))}
+        )
+    except (ValueError, TypeError) as error:
+        yield f"student.name, dataset.name and dataset.classes go into the student's bundle: {error}"
+
+
+def _named(classes: list[str]) -> dict[str, Any]:
+    return {"classes": classes, "palette": [[0, 0, 0]] * len(classes)}
 
 
 def _files(cfg: DictConfig) -> Iterator[str]:

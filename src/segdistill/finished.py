@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from segdistill import build
-from segdistill.bundle.opening import shipped_targets
+from segdistill.bundle.shipped import shipped_targets
 from segdistill.errors import UserError
 
 GROUPS = ("dataset", "data", "teacher", "paths")  # of a run's config, which a command may replace or change

@@ -206,3 +206,34 @@ def test_a_file_without_a_state_dict_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(UserError, match="hold no state dict"):
         read_weights(tmp_path / "w.pt")
+
+
+def test_an_archive_that_unpacks_to_more_than_its_size_is_refused(tmp_path):
+    import zipfile
+
+    torch.save({"a": torch.zeros(10**6)}, tmp_path / "whole.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.pt") as whole,
+        zipfile.ZipFile(tmp_path / "packed.pt", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for one in whole.infolist():
+            packed.writestr(one.filename, whole.read(one))
+    assert (tmp_path / "packed.pt").stat().st_size < 10**4
+    assert read_weights(tmp_path / "whole.pt").keys() == {"a"}
+    with pytest.raises(UserError, match="cannot be read"):
+        read_weights(tmp_path / "packed.pt")
+
+
+def test_a_checkpoint_that_holds_itself_ends(tmp_path):
+    content = {}
+    content["state_dict"] = content
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(UserError, match="hold no state dict"):
+        read_weights(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("content", [{1: torch.zeros(1)}, {"a": torch.zeros(2, 2).to_sparse()}])
+def test_only_named_plain_tensors_are_weights(tmp_path, content):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(UserError, match="hold no state dict"):
+        read_weights(tmp_path / "w.pt")

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from segdistill.errors import UserError
+from segdistill.bundle.reading import UNUSABLE, listed, parsed, printable, unusable
 
 SCHEMA = 1
-LONGEST = 2**20  # characters of a description; a class needs about forty
 OUTPUTS = ("logits", "probabilities", "classes")
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -48,6 +47,7 @@ class Description:
         licence: of the weights, as the user has said; "" if he has not.
         weights: SHA-256 of the bundle's weights file, in hex.
         export: of an exported file; None for a bundle.
+        least: the shortest side of an image that the network takes, in pixels.
     """
 
     student: str
@@ -58,6 +58,7 @@ class Description:
     licence: str = ""
     weights: str = ""
     export: Export | None = None
+    least: int = 1
 
     def to_json(self) -> str:
         """One line that ``from_json`` reads."""
@@ -75,14 +76,9 @@ def from_json(text: str, source: str) -> Description:
         UserError: it is no such description.
     """
     try:
-        if len(text) > LONGEST:
-            raise ValueError(f"it has {len(text)} characters, {LONGEST} are allowed")
-        return described(json.loads(text))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise UserError(
-            f"{source}: what it says of itself cannot be used ({type(error).__name__}: {error}); it was not written by "
-            "segdistill, or is damaged"
-        ) from error
+        return described(parsed(text))
+    except UNUSABLE as error:
+        raise unusable(source, error) from error
 
 
 def described(content: Mapping[str, Any]) -> Description:
@@ -91,29 +87,33 @@ def described(content: Mapping[str, Any]) -> Description:
     Raises:
         ValueError, TypeError, KeyError: something is missing or is not what it must be.
     """
-    classes = tuple(_text(name) for name in content["classes"])
-    palette = tuple(_colour(one) for one in content["palette"])
+    if content.get("schema", SCHEMA) != SCHEMA:
+        raise ValueError(f"schema={content['schema']!r}: this version reads {SCHEMA}; update segdistill")
+    classes = tuple(printable(name) for name in listed(content["classes"]))
+    palette = tuple(_colour(one) for one in listed(content["palette"]))
     if not 1 <= len(classes) <= 255 or len(palette) != len(classes):
         raise ValueError(f"{len(classes)} classes and {len(palette)} colours: must be 1..255 classes, a colour each")
     export = content.get("export")
     return Description(
-        **{key: _text(content[key]) for key in ("student", "dataset")},
+        student=_name(content["student"]),
+        dataset=_name(content["dataset"]),
         classes=classes,
         palette=palette,
-        **{key: _text(content.get(key, "")) for key in ("run", "licence", "weights")},
+        **{key: printable(content.get(key, "")) for key in ("run", "licence", "weights")},
         export=None if export is None else _export(export),
+        least=_count(content.get("least", 1)),
     )
 
 
-def _export(content: Mapping[str, Any]) -> Export:
+def _export(content: Any) -> Export:
     for key, known in (("precision", PRECISIONS), ("output", OUTPUTS)):
         if content[key] not in known:
             raise ValueError(f"{key}={content[key]!r}: must be {', '.join(known)}")
     size, batch = content["size"], content["batch"]
-    if size is not None and len(size) != 2:
+    if size is not None and len(listed(size)) != 2:
         raise ValueError(f"size={size!r}: must be [H, W] or null")
     return Export(
-        _text(content["format"]),
+        _name(content["format"]),
         content["precision"],
         content["output"],
         None if size is None else (_count(size[0]), _count(size[1])),
@@ -121,19 +121,20 @@ def _export(content: Mapping[str, Any]) -> Export:
     )
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} must be text")
-    return value
+def _name(value: Any) -> str:
+    """Text that goes into the names of files."""
+    if printable(value).startswith(".") or not value or set(value) & set("/\\:"):
+        raise ValueError(f"{value!r}: must be a name without / \\ and :, and not start with a dot")
+    return str(value)
 
 
 def _count(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 2**16:
-        raise ValueError(f"{value!r} must be a whole number from 1 to {2**16}")
+        raise ValueError(f"{str(value)[:60]} must be a whole number from 1 to {2**16}")
     return value
 
 
 def _colour(value: Any) -> tuple[int, int, int]:
-    if len(value) != 3 or not all(isinstance(part, int) and 0 <= part <= 255 for part in value):
-        raise ValueError(f"colour {value!r}: must be three numbers from 0 to 255")
+    if len(listed(value)) != 3 or not all(type(part) is int and 0 <= part <= 255 for part in value):
+        raise ValueError(f"colour {str(value)[:60]}: must be three numbers from 0 to 255")
     return (value[0], value[1], value[2])

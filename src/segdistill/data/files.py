@@ -10,11 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from segdistill.data.pixels import READ_ERRORS, rgb
 from segdistill.errors import UserError
 from segdistill.ignore import IGNORE
 
-# What Pillow raises for a missing, cut off or broken file; a damaged PNG chunk is a SyntaxError.
-READ_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 ORIENTATION = 0x0112  # the EXIF tag of a camera's rotation
 
 
@@ -95,7 +94,7 @@ class FileSet:
         path = self.pairs[index].image
         try:
             with Image.open(path) as file:
-                pixels = _rgb(file)
+                pixels = rgb(file)
         except READ_ERRORS as error:
             raise _unreadable(path, error) from error
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
@@ -171,17 +170,6 @@ def _state(path: Path | None) -> tuple[str, int, int] | None:
     except OSError:
         stat = None
     return (str(path), stat.st_size, stat.st_mtime_ns) if stat else None
-
-
-def _rgb(file: Image.Image) -> np.ndarray:
-    """Uint8 (H, W, 3), writable."""
-    if file.mode.startswith("I"):  # 16-bit grey: the upper byte; Pillow's own conversion clips at 255
-        wide = np.asarray(file)
-        grey = (wide >> 8 if wide.max() > 255 else wide).clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if file.mode == "F":
-        raise ValueError("floating-point pixels: save it as 8-bit RGB")
-    return np.array(file.convert("RGB"))
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:

@@ -12,7 +12,7 @@ class Format(NamedTuple):
         runtime: the module whose ``open_session(path, threads)`` runs it.
         extra: of this package, which brings what both import.
         precisions: what it can be written in.
-        runs_code: whether opening a file may run code that is in it, so that only those of people one trusts are opened.
+        runs_code: whether opening a file may run code that is in it, so that only trusted ones are opened.
     """
 
     suffix: str

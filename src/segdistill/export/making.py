@@ -1,5 +1,6 @@
 """Writes the files of an export into a scratch folder, verifies them there, and moves them to their places."""
 
+import contextlib
 import importlib
 import sys
 import tempfile
@@ -90,5 +91,6 @@ def make(
 def _written(job: Job) -> Predictor:
     """Write a file and open it in its own runtime."""
     job.path.parent.mkdir()
-    importlib.import_module(FORMATS[job.wanted.format].writer).write(job)
+    with contextlib.redirect_stdout(sys.stderr):  # some converters print
+        importlib.import_module(FORMATS[job.wanted.format].writer).write(job)
     return Predictor(open_session(job.path, trust=True))

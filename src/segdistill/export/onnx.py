@@ -64,7 +64,7 @@ def _pooled(x: Tensor, cells: list[int]) -> Tensor:
 
 
 def _means(size: Any, cells: Any, like: Tensor) -> Tensor:
-    """(cells, size): a row averages the places of its cell, from floor(i size / cells) to ceil((i + 1) size / cells)."""
+    """(cells, size): row i averages the places from floor(i size / cells) to ceil((i + 1) size / cells)."""
     cell, place = torch.arange(cells)[:, None], torch.arange(size)
     first = torch.div(cell * size, cells, rounding_mode="floor")
     end = torch.div((cell + 1) * size + cells - 1, cells, rounding_mode="floor")

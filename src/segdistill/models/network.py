@@ -183,14 +183,21 @@ class SegModel(nn.Module):
 
         Padding lifts them where there is a divisor; elsewhere the network says how deep it goes.
         """
-        least = 1 if self.divisor > 1 else int(getattr(self.network, "stride", 1))
-        if min(_scaled(size, self.resize)) < least:
-            needed = math.ceil(least / self.resize)
+        if min(_scaled(size, self.resize)) < self._stride:
             raise UserError(
-                f"image of {size[0]}x{size[1]}: {type(self.network).__name__} halves it down to stride {least}"
+                f"image of {size[0]}x{size[1]}: {type(self.network).__name__} halves it down to stride {self._stride}"
                 + (f" after resize={self.resize}" if self.resize != 1 else "")
-                + f"; give it at least {needed}x{needed}"
+                + f"; give it at least {self.least}x{self.least}"
             )
+
+    @property
+    def least(self) -> int:
+        """The shortest side of an image that the network takes."""
+        return math.ceil(self._stride / self.resize)
+
+    @property
+    def _stride(self) -> int:
+        return 1 if self.divisor > 1 else int(getattr(self.network, "stride", 1))
 
     def _unpack(self, output: Any) -> SegOutput:
         if isinstance(output, Tensor):

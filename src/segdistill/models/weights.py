@@ -5,16 +5,21 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from segdistill.errors import UserError
+from segdistill.models.tensor_files import require_short_header, require_unpacked
 
 # What training tools put in front of a network's own keys; ours is the last.
 PREFIXES = ("module.", "model.", "network.", "student.network.")
 LISTED = 6  # names of a kind in a message
+LONGEST_NAME = 200  # as it is shown
+DEEPEST = 4  # state dicts inside a checkpoint's dicts
+ADVICE = "Check that the file was written by this very network (architecture, width, classes)"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -30,18 +35,25 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         )
     try:
         if file.suffix == ".safetensors":
+            require_short_header(file)
             return load_file(file)
+        require_unpacked(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes the readers raise
         raise UserError(
             f"weights {file} cannot be read ({type(error).__name__}). The file is damaged, or it is a pickle with code "
             "in it, which is never executed; save the network's state_dict and give that"
         ) from error
-    while isinstance(content, dict) and isinstance(content.get("state_dict", content.get("model")), dict):
-        content = content.get("state_dict", content.get("model"))
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    for _ in range(DEEPEST):  # a damaged one may hold itself
+        if isinstance(content, dict) and isinstance(content.get("state_dict", content.get("model")), dict):
+            content = content.get("state_dict", content.get("model"))
+    if not isinstance(content, dict) or not all(map(_is_named_tensor, content.items())):
         raise UserError(f"weights {file} hold no state dict (name -> tensor); save network.state_dict() and give that")
     return content
+
+
+def _is_named_tensor(item: tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor) and item[1].layout is torch.strided
 
 
 def load_weights(
@@ -51,7 +63,7 @@ def load_weights(
     *,
     key_map: Mapping[str, str | None] | None = None,
     keep: Collection[str] = (),
-    advice: str = "Check that the file was written by this very network (architecture, width, classes)",
+    advice: str = ADVICE,
 ) -> None:
     """Load strictly: every tensor of the network is found in the file with its shape, and the file holds no other.
 
@@ -70,6 +82,25 @@ def load_weights(
         UserError: lists the missing and unexpected keys, the shapes that differ, and the regexes that match nothing.
     """
     own = network.state_dict()
+    fit = fitted(own, weights, source, key_map=key_map, keep=keep, advice=advice)
+    # not the network's own method: encoders of other libraries hide in theirs what does not fit
+    nn.Module.load_state_dict(network, {**fit, **{key: own[key] for key in keep}})
+
+
+def fitted(
+    own: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    source: str,
+    *,
+    key_map: Mapping[str, str | None] | None = None,
+    keep: Collection[str] = (),
+    advice: str = ADVICE,
+) -> dict[str, Tensor]:
+    """Those of ``weights`` that ``load_weights`` puts into a network with the tensors ``own``, by names and shapes.
+
+    Raises:
+        UserError: as ``load_weights``.
+    """
     weights, unused = map_keys(weights, key_map or {}, source)
     weights = {key: value for key, value in _without_prefix(own, weights).items() if key not in keep}
     unexpected = [key for key in weights if key not in own]
@@ -89,8 +120,7 @@ def load_weights(
         ]
         told = "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in problems if keys)
         raise UserError(f"{source} does not fit this network: {told}. {advice}")
-    # not the network's own method: encoders of other libraries hide in theirs what does not fit
-    nn.Module.load_state_dict(network, {**weights, **{key: own[key] for key in keep}})
+    return weights
 
 
 def map_keys(
@@ -144,4 +174,5 @@ def _with_nearest(key: str, own: Mapping[str, Tensor], weights: Mapping[str, Ten
 
 
 def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:LISTED]) + (f" and {len(keys) - LISTED} more" if len(keys) > LISTED else "")
+    named = [key[:LONGEST_NAME] if key.isprintable() else repr(key)[:LONGEST_NAME] for key in keys[:LISTED]]
+    return ", ".join(named) + (f" and {len(keys) - LISTED} more" if len(keys) > LISTED else "")

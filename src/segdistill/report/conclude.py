@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from segdistill import build
+from segdistill.bundle.reading import LONGEST_TEXT
 from segdistill.data.files import SegmentationSet
 from segdistill.data.palette import class_colors
 from segdistill.engine.module import DistillModule
@@ -77,7 +78,7 @@ def _gmacs(network: SegModel, size: tuple[int, int]) -> float | None:
 
 
 def _write_bundle(cfg: DictConfig, folder: RunFolder, network: SegModel) -> None:
-    classes = list(cfg.dataset.classes)
+    classes = list(map(str, cfg.dataset.classes))
     description = {
         "student": cfg.student.name,
         "network": build.plain(cfg.student.network),
@@ -88,5 +89,6 @@ def _write_bundle(cfg: DictConfig, folder: RunFolder, network: SegModel) -> None
         "classes": classes,
         "palette": class_colors(build.plain(cfg.dataset.palette), len(classes)).tolist(),
         "dataset": cfg.dataset.name,
+        "run": "".join(sign for sign in folder.path.name if sign.isprintable())[:LONGEST_TEXT],
     }
     write_bundle(folder, network.network, description)

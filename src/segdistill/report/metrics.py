@@ -1,5 +1,6 @@
 """What a finished run says of itself: ``metrics.json``, ``per_image.npz`` and the bundle."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,5 +58,6 @@ def write_bundle(folder: RunFolder, network: nn.Module, description: Mapping[str
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     temporary = Path(f"{folder.weights}.tmp")
     save_file(tensors, temporary)
+    digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
     temporary.replace(folder.weights)
-    write_json(folder.model, {"schema": METRICS_SCHEMA, **description})
+    write_json(folder.model, {"schema": METRICS_SCHEMA, **description, "weights": digest})

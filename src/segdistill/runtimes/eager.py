@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from segdistill.bundle.description import Description
 from segdistill.bundle.opening import open_bundle
+from segdistill.errors import UserError
 from segdistill.metrics.confusion import resize_logits
 from segdistill.models.network import SegModel
 
@@ -27,9 +29,15 @@ class EagerSession:
         return found
 
 
-def open_session(path: Path, threads: int | None = None, device: str = "cpu") -> EagerSession:
+def open_session(
+    path: Path, threads: int | None = None, device: str = "cpu", network: nn.Module | None = None
+) -> EagerSession:
     """Open the bundle in the folder ``path``."""
     if threads is not None:
         torch.set_num_threads(threads)
-    model, description = open_bundle(path)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise UserError(f"device={device}: cannot be used ({str(error).splitlines()[0]}); device=cpu can") from error
+    model, description = open_bundle(path, network)
     return EagerSession(model, description, device)

@@ -154,7 +154,7 @@ class SegFormer(nn.Module):
         heads, reductions, strides = (1, 2, 5, 8), (8, 4, 2, 1), (4, 2, 2, 2)
         if len(widths) != 4 or any(width % count for width, count in zip(widths, heads, strict=True)):
             raise UserError(f"widths={list(widths)}: must be four that {heads} divide, such as [32, 64, 160, 256]")
-        rates = iter(torch.linspace(0, drop_path, sum(depths)).tolist())
+        rates = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())
         drop_paths, ins = [list(islice(rates, depth)) for depth in depths], (3, *widths)
         self.stage1, self.stage2, self.stage3, self.stage4 = (
             _Stage(ins[i], widths[i], strides[i], heads[i], reductions[i], drop_paths[i]) for i in range(4)

@@ -1,0 +1,71 @@
+"""A tiny run, exported by the command."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import TINY, command, train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "a run, finished"
+    assert train("kd=none", "epochs=1", *TINY, f"'hydra.run.dir={folder}'").code == 0
+    return folder
+
+
+def export(run, *overrides):
+    from segdistill import cli
+
+    return command(lambda: sys.exit(cli.VERBS["export"]([f"run={run}", *overrides])))
+
+
+def test_a_run_becomes_a_file(run):
+    ended = export(run, "format=torch_export", "report=json", "licence=CC0")
+
+    assert ended.code == 0, ended.err
+    (record,) = json.loads(ended.out)["files"]
+    assert record["file"] == "fast_scnn_fp32.pt2"
+    assert record["size"] == [64, 96]
+    assert record["command"] == f"segdistill export 'run={run}' format=torch_export report=json licence=CC0"
+    assert (record["run"], record["licence"]) == (run.name, "CC0")
+    assert json.loads((run / "exports" / "fast_scnn_fp32.pt2.json").read_text()) == record
+
+    again = export(run, "format=[torch_export,onnx]")
+    assert again.code == 2
+    assert "fast_scnn_fp32.pt2" in again.err
+    assert "replace=true" in again.err
+
+
+def test_a_file_that_fails_the_gate(run, tmp_path):
+    ended = export(run, "format=torch_export", "max_drop=-100", f"out={tmp_path}")
+
+    assert ended.code == 2
+    assert "rejected" in ended.out
+    assert sorted(path.name for path in Path(tmp_path).glob("*.pt2")) == ["fast_scnn_fp32.rejected.pt2"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["format=tflite"], "format=tflite: must be one of onnx"),
+        (["size=[8,8]"], "stride 32"),
+        (["verify.split=holiday"], "verify.split=holiday: the dataset has train, val, test"),
+        (["batch=0", "max_drop=much"], "batch=0: must be a whole number of at least 1, or dynamic"),
+        (["report=xml"], "output=xml"),
+    ],
+)
+def test_bad_input_is_refused_at_once(run, overrides, message):
+    ended = export(run, *overrides)
+
+    assert ended.code == 2
+    assert message in ended.err
+
+
+def test_a_folder_without_a_bundle(tmp_path):
+    ended = export(tmp_path)
+
+    assert ended.code == 2
+    assert str(tmp_path) in ended.err
