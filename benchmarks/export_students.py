@@ -3,7 +3,8 @@
 python benchmarks/export_students.py [format=executorch] [precision=fp32] [students=fast_scnn,enet] [size=96x128]
 
 Lists are separated by commas; without students all are tried. Weights are random, with BatchNorm statistics of the
-noise that int8 is calibrated on: `agreement` shows what works, not what accuracy is left. `difference` is the largest one of logits, beside the largest logit.
+noise that int8 is calibrated on: `agreement` shows what works, not what accuracy is left. `difference` is the largest
+one of logits, beside the largest logit.
 """
 
 import importlib
@@ -54,11 +55,11 @@ def warmed(name: str, images: Iterable[Tensor], classes: int = CLASSES) -> SegMo
     return model.eval()
 
 
-def job(network: Deployed, name: str, export: Export, path: Path, images: list[Tensor]) -> Job:
-    """A file to be written, calibrated on ``images``."""
+def described(student: str, export: Export | None = None) -> Description:
+    """A student that no dataset has trained."""
     labels = tuple(f"class {number}" for number in range(CLASSES))
     palette = tuple((20 * number, 0, 0) for number in range(CLASSES))
-    return Job(network, path, Description(name, "noise", labels, palette, export=export), lambda: images)
+    return Description(student, "noise", labels, palette, export=export)
 
 
 def row(name: str, kind: str, precision: str, size: tuple[int, int], folder: Path) -> list[str]:
@@ -66,7 +67,8 @@ def row(name: str, kind: str, precision: str, size: tuple[int, int], folder: Pat
     images = noise(size, 8)
     network = Deployed(warmed(name, images))
     export = Export(kind, precision, size=size)
-    one = job(network, name, export, folder / f"{name}_{precision}{FORMATS[kind].suffix}", images)
+    path = folder / f"{name}_{precision}{FORMATS[kind].suffix}"
+    one = Job(network, path, described(name, export), lambda: images)
     began = time.perf_counter()
     try:
         importlib.import_module(FORMATS[kind].writer).write(one)

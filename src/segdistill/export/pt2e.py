@@ -18,4 +18,5 @@ def quantized(job: Job) -> GraphModule:
     with torch.inference_mode():
         for image in job.calibration():
             prepared(image.expand(job.wanted.batch or 1, -1, -1, -1))
-    return convert_pt2e(prepared)
+    converted: GraphModule = convert_pt2e(prepared)
+    return converted

@@ -16,7 +16,7 @@ with hushed():
     from executorch.runtime import Method, Program, Runtime
 
 DESCRIPTION = "segdistill"  # a method of the program that returns the description
-DIGEST = 32  # bytes
+MAGIC, DIGEST = b"ET", 32  # of a program, from its fifth byte on; bytes of the digest behind it
 
 
 class ExecuTorchSession:
@@ -60,7 +60,8 @@ def open_session(path: Path, threads: int | None = None) -> ExecuTorchSession:
     """
     content = path.read_bytes()
     program, digest = content[:-DIGEST], content[-DIGEST:]
-    if hashlib.sha256(program).digest() != digest:  # the runtime itself can end the process over a damaged file
+    # the runtime itself can end the process over a damaged file
+    if program[4:6] != MAGIC or hashlib.sha256(program).digest() != digest:
         raise UserError(f"{path}: is damaged, or segdistill export has not written it")
     with hushed():
         _set_threads(path, threads)
@@ -68,7 +69,7 @@ def open_session(path: Path, threads: int | None = None) -> ExecuTorchSession:
             opened = Runtime.get().load_program(program)
             said = opened.load_method(DESCRIPTION).execute([])[0]
             method = opened.load_method("forward")
-        except (RuntimeError, KeyError, IndexError) as error:
+        except (RuntimeError, KeyError) as error:  # KeyError: it has no such method
             raise UserError(f"{path}: ExecuTorch cannot open it ({error})") from error
     return ExecuTorchSession(opened, method, from_json(str(said), str(path)))
 
