@@ -39,7 +39,7 @@ def distances(source: Contour, target: Contour) -> np.ndarray:
     Returns:
         (N,) float64 pixels, in the order of ``source``; inf where the other map has no contour of the class.
     """
-    from scipy.spatial import cKDTree  # type: ignore[import-untyped]
+    from scipy.spatial import cKDTree
 
     found = np.full(len(source.classes), np.inf)
     for name in np.flatnonzero(np.bincount(source.classes)):

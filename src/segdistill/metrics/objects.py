@@ -61,7 +61,7 @@ def components(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.nda
     Returns:
         (H, W) int32 numbers from 0 on, -1 where there is none; (N,) classes; (N,) areas in pixels.
     """
-    from scipy import sparse  # type: ignore[import-untyped]
+    from scipy import sparse
 
     starts = np.ones(labels.shape, bool)
     starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
