@@ -23,6 +23,15 @@ def test_labels_are_numbers_as_keys_of_a_remap(tmp_path):
     check_config(composed(*folder))
 
 
+def test_names_that_no_bundle_can_hold_are_told_before_anything_is_trained(tmp_path):
+    folder = ["dataset=folder", f"dataset.root={tmp_path}", "dataset.classes=[0,'a/b']"]
+    check_config(composed(*folder))
+    with pytest.raises(UserError, match=r"go into the student's bundle: .*must be at most 200 printable characters"):
+        check_config(composed(*folder[:2], "dataset.classes=[a,'b\tc']"))
+    with pytest.raises(UserError, match="must be a name without /"):
+        check_config(composed("student.name=my/net"))
+
+
 def test_an_argument_that_a_class_does_not_have_is_named_with_the_nearest():
     with pytest.raises(UserError, match=r"augment\.scales: .*Augment has no such argument, nearest: scale"):
         check_config(composed("+augment.scales=[1,2]"))

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from segdistill import build
+from segdistill.bundle.opening import open_bundle
 from tests.e2e import golden
 from tests.e2e.composing import composed
 from tests.e2e.conftest import REPO, TINY, complete, jobs_in, train
@@ -59,6 +60,14 @@ def test_the_run_folder_is_complete(runs):
         assert complete(run["folder"]) == []
         assert strict((run["folder"] / "status.json").read_text())["state"] == "done"
         assert (run["folder"] / "history.csv").read_text().count("\n") == 3
+
+
+def test_the_bundle_opens_and_says_what_it_is(runs):
+    folder = runs["first"]["folder"]
+    _, description = open_bundle(folder)
+    assert description.run == folder.name
+    assert description.weights == strict((folder / "model.json").read_text())["weights"]
+    assert len(description.classes) == 9
 
 
 def test_metrics_hold_every_key(runs):
