@@ -12,7 +12,7 @@ from tests.e2e.conftest import TINY, command, train
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "a run, finished"
-    assert train("kd=none", "epochs=1", *TINY, f"'hydra.run.dir={folder}'").code == 0
+    assert train("kd=none", "epochs=1", *TINY, f"hydra.run.dir='{folder}'").code == 0
     return folder
 
 
@@ -39,6 +39,7 @@ def test_a_run_becomes_a_file(run):
     assert "replace=true" in again.err
 
 
+@pytest.mark.slow
 def test_a_file_that_fails_the_gate(run, tmp_path):
     ended = export(run, "format=torch_export", "max_drop=-100", f"out={tmp_path}")
 
@@ -54,7 +55,7 @@ def test_a_file_that_fails_the_gate(run, tmp_path):
         (["size=[8,8]"], "stride 32"),
         (["verify.split=holiday"], "verify.split=holiday: the dataset has train, val, test"),
         (["batch=0", "max_drop=much"], "batch=0: must be a whole number of at least 1, or dynamic"),
-        (["report=xml"], "output=xml"),
+        (["report=xml"], "report=xml: must be text or json"),
     ],
 )
 def test_bad_input_is_refused_at_once(run, overrides, message):

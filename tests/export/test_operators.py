@@ -31,7 +31,10 @@ class Numpy(nn.Module):
         return torch.from_numpy(x.detach().numpy())
 
 
-@pytest.mark.parametrize(("inner", "operator"), [(Median(), "median"), (Singular(), "_linalg_svd")])
+@pytest.mark.parametrize(
+    ("inner", "operator"),
+    [(Singular(), "_linalg_svd"), pytest.param(Median(), "median", marks=pytest.mark.slow)],
+)
 def test_an_operator_that_onnx_has_not(tmp_path, inner, operator):
     with pytest.raises(UserError) as caught:
         onnx.write(job(tmp_path, network=around(inner)))

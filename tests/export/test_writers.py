@@ -72,10 +72,9 @@ def test_openvino_int8_quantizes(tmp_path):
 @pytest.mark.parametrize(
     ("name", "output"),
     [
-        ("onnx", "classes"),
-        ("openvino", "probabilities"),
-        *(pytest.param(name, "classes", marks=pytest.mark.slow) for name in ("openvino", "torch_export")),
-        *(pytest.param(name, "probabilities", marks=pytest.mark.slow) for name in ("onnx", "torch_export")),
+        ("torch_export", "classes"),
+        *(pytest.param(name, "classes", marks=pytest.mark.slow) for name in ("onnx", "openvino")),
+        *(pytest.param(name, "probabilities", marks=pytest.mark.slow) for name in ("onnx", "openvino", "torch_export")),
     ],
 )
 def test_other_outputs_are_computed_inside(tmp_path, name, output):
@@ -150,6 +149,7 @@ def test_adaptive_pooling_as_products_of_matrices(size, cells):
     torch.testing.assert_close(onnx._pooled(image, list(cells)), F.adaptive_avg_pool2d(image, cells))
 
 
+@pytest.mark.slow
 def test_adaptive_pooling_takes_other_sizes_than_the_traced_one(tmp_path):
     class Pyramid(nn.Module):
         def forward(self, x):

@@ -20,7 +20,7 @@ from segdistill.export.plan import require_free, require_installed, variants
 from segdistill.export.record import Gate
 from segdistill.export.table import show
 from segdistill.finished import run_settings
-from segdistill.verbs import require_output, wide_console
+from segdistill.verbs import wide_console
 
 
 def export(cfg: DictConfig, typed: Sequence[str]) -> int:
@@ -33,8 +33,7 @@ def export(cfg: DictConfig, typed: Sequence[str]) -> int:
     Returns:
         0; 2 if a file fails the gate or cannot be made; 1 if it is our fault that it cannot.
     """
-    require_output(cfg.report, "text", "json")
-    _require_numbers(cfg)
+    _require_values(cfg)
     run = Path(cfg.run)
     model, description = open_bundle(run)
     sets = build.datasets(run_settings(run, cfg, typed), from_files=True)
@@ -83,7 +82,7 @@ def _several(value: Any) -> list[str]:
     return [str(one) for one in value] if isinstance(value, ListConfig) else [str(value)]
 
 
-def _require_numbers(cfg: DictConfig) -> None:
+def _require_values(cfg: DictConfig) -> None:
     def count(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
@@ -95,6 +94,7 @@ def _require_numbers(cfg: DictConfig) -> None:
             "null or a whole number of at least 1",
         ),
         "max_drop": (isinstance(cfg.max_drop, int | float), "points of mIoU, e.g. 1.0"),
+        "report": (cfg.report in ("text", "json"), "text or json"),
         "licence": (isinstance(cfg.licence, str), "text, e.g. CC-BY-4.0"),
     }
     wrong = [f"{key}={OmegaConf.select(cfg, key)}: must be {rule}" for key, (holds, rule) in rules.items() if not holds]

@@ -59,12 +59,13 @@ class _Sums:
 
     def __init__(self, num_classes: int) -> None:
         self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-        self.difference, self.equal, self.pixels = 0.0, 0, 0
+        self.difference: float | None = None
+        self.equal, self.pixels = 0, 0
 
     def add(self, found: np.ndarray, eager: np.ndarray, truth: Tensor) -> None:
         """One image: scores (C, H, W) or classes (H, W) of the file and of torch."""
         if found.ndim == 3:
-            self.difference = max(self.difference, float(np.abs(found - eager).max()))
+            self.difference = max(self.difference or 0.0, float(np.abs(found - eager).max()))
         classes, expected = _classes(found), _classes(eager)
         self.equal += int((classes == expected).sum())
         self.pixels += classes.numel()
@@ -94,7 +95,7 @@ def compare(
     return {
         name: Compared(
             images=count,
-            largest_difference=None if reference.session.description.export.output == "classes" else one.difference,
+            largest_difference=one.difference,
             agreement=one.equal / max(1, one.pixels),
             miou=scores(one.matrix, names).miou,
             miou_eager=best,
