@@ -53,4 +53,4 @@ class Job:
         try:
             return torch.export.export(self.network, (self.example(),), dynamic_shapes=shapes)
         except Exception as error:  # whatever the network's code does under a tracer
-            raise untraceable(self.network, error) from error
+            raise untraceable(self.network, error, any_size=self.wanted.size is None) from error
