@@ -54,3 +54,8 @@ def test_what_torch_export_cannot_follow(tmp_path, inner):
     assert message.startswith(f"torch.export cannot follow module inner ({type(inner).__name__}), test_operators.py:")
     assert "\n" not in message
     assert "another format or student" in message
+
+
+def test_a_fixed_size_may_do_where_any_size_does_not(tmp_path):
+    with pytest.raises(UserError, match=r"a fixed size \(size=\[H,W\]\) may do; else export another format"):
+        job(tmp_path, size=None, network=around(Numpy())).program()

@@ -59,4 +59,4 @@ class Job:
         try:
             return torch.export.export(network, (self.example(),), dynamic_shapes=shapes)
         except Exception as error:  # whatever the network's code does under a tracer
-            raise untraceable(network, error) from error
+            raise untraceable(network, error, any_size=self.wanted.size is None) from error

@@ -11,10 +11,15 @@ from segdistill.errors import UserError
 CURE = "export another format or student, or put another module in its place"
 
 
-def untraceable(network: nn.Module, error: Exception) -> UserError:
+def untraceable(network: nn.Module, error: Exception, *, any_size: bool) -> UserError:
     """What to tell where torch.export cannot follow the network, e.g. a branch that depends on the image.
 
     The frames of the exception know the module whose forward was running.
+
+    Args:
+        network: what was to be traced.
+        error: what that has raised.
+        any_size: whether it was to take images of any size.
     """
     modules = {id(module): name for name, module in network.named_modules()}
     found: tuple[str, str] | None = None
@@ -24,7 +29,8 @@ def untraceable(network: nn.Module, error: Exception) -> UserError:
             source = traceback.extract_stack(frame, limit=1)[0].filename.rsplit("/", 1)[-1]
             found = f"module {_path(modules[id(owner)])} ({type(owner).__name__})", f"{source}:{line}"
     where = f"{found[0]}, {found[1]}" if found else type(network).__name__
-    return UserError(f"torch.export cannot follow {where}: {_first(error)}; {CURE}")
+    cure = f"a fixed size (size=[H,W]) may do; else {CURE}" if any_size else CURE
+    return UserError(f"torch.export cannot follow {where}: {_first(error)}; {cure}")
 
 
 def untakable(what: str, program: ExportedProgram, error: Exception) -> UserError | None:
