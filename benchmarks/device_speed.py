@@ -9,6 +9,7 @@ runs in inference mode, contiguous and channels last, and the faster of the two 
 Without a run, weights are random, with the BatchNorm statistics of the noise that int8 is calibrated on.
 """
 
+import contextlib
 import importlib
 import platform
 import re
@@ -76,8 +77,9 @@ def exported(
             place.mkdir()
             path = place / f"student{FORMATS[kind].suffix}"
             try:
-                writer = importlib.import_module(FORMATS[kind].writer)
-                writer.write(Job(network, path, replace(description, export=export), lambda: images))
+                with contextlib.redirect_stdout(sys.stderr):  # some converters print
+                    writer = importlib.import_module(FORMATS[kind].writer)
+                    writer.write(Job(network, path, replace(description, export=export), lambda: images))
                 session = open_session(path, threads=threads, trust=True)
             except (UserError, ModuleNotFoundError) as error:
                 print(f"{kind} {precision}: {error}", file=sys.stderr)
