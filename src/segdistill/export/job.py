@@ -23,6 +23,7 @@ class Job:
         description: goes into the file as ``description.to_json()``; its ``export`` says what is wanted.
         calibration: makes the images (N, 3, H, W) in [0, 1] that int8 is calibrated on; called for int8 only. They are
             of the file's size, or of their own if it takes any; N is the file's batch, or 1 if it takes any.
+        limits: the most images, and the longest side, of a file that takes any: a runtime may plan its memory by them.
     """
 
     network: Deployed
