@@ -34,13 +34,15 @@ class ExecuTorchSession:
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """The file's output for images (N, 3, H, W); ``Raises`` a UserError for those that it does not take."""
+        most = self._method.metadata.input_tensor_meta(0).sizes()
         try:
+            if any(side > limit for side, limit in zip(images.shape, most, strict=True)):
+                raise RuntimeError("larger than planned")  # the runtime itself looks at the number of pixels alone
             with hushed():
                 output = self._method.execute([torch.from_numpy(images)])[0]
         except RuntimeError as error:
-            most = "x".join(str(side) for side in self._method.metadata.input_tensor_meta(0).sizes())
-            given = "x".join(str(side) for side in images.shape)
-            raise UserError(f"images {given}: ExecuTorch cannot run them; the file was made for {most}") from error
+            given, limit = ("x".join(str(side) for side in shape) for shape in (images.shape, most))
+            raise UserError(f"images {given}: ExecuTorch cannot run them; the file was made for {limit}") from error
         found: np.ndarray = output.numpy()
         return found
 
