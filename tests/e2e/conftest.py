@@ -67,6 +67,8 @@ def untouched_process():
     """Take back what a command leaves in its process: handlers of logs and signals, filters of warnings, Hydra."""
     from hydra.core.global_hydra import GlobalHydra
 
+    if "absl.logging" in sys.modules:  # Hydra closes all handlers, and absl's the stream that pytest captures into
+        sys.modules["absl.logging"].get_absl_handler().python_handler.stream = sys.__stderr__
     root, level = list(logging.root.handlers), logging.root.level
     signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
     environment = dict(os.environ)
