@@ -22,7 +22,8 @@ USAGE = """usage: segdistill VERB [overrides]
   predict      masks and overlays of images or a video: segdistill predict run=DIR input=FOLDER
   benchmark    what a step, a batch of data, a loss or inference costs: segdistill benchmark what=step size=[352,480]
 
-Overrides are Hydra's: group=option key=value. output=json prints one JSON document on stdout.
+Overrides are Hydra's: group=option key=value. segdistill VERB --help shows a verb's keys and what they are by default.
+output=json prints one JSON document on stdout (of export it is report=json: its output= is the network's).
 """
 
 
@@ -35,6 +36,8 @@ def main() -> None:
     verb, rest = arguments[0], arguments[1:]
     if verb == "train":
         train(rest)
+    if {"-h", "--help"} & set(rest):
+        sys.exit(_help(verb))
     if verb == "data" and rest[:1] == ["check"]:
         sys.exit(data_check(rest[1:]))
     if verb == "cache" and rest[:1] and rest[0] in ("build", "info", "verify", "clear"):
@@ -175,6 +178,15 @@ def _configured(name: str, arguments: Sequence[str], target: str, *more: object)
         cfg = compose(name, overrides=list(arguments))
     module, function = target.split(":")
     return guarded(lambda: getattr(importlib.import_module(module), function)(cfg, *more))
+
+
+def _help(verb: str) -> int:
+    """The verb's own yaml, whose comments say what each key is; the usage of all verbs where it has none."""
+    from segdistill.conf_dir import conf_dir
+
+    config = conf_dir() / f"{verb}.yaml"
+    print(config.read_text() if config.exists() else USAGE, end="")
+    return 0
 
 
 def data_check(arguments: Sequence[str]) -> int:

@@ -61,8 +61,8 @@ def read_records(run: Path, weights: str) -> list[Record]:
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise UserError(
-            f"{folder}: no exported files yet; segdistill export run={run} format=[onnx,openvino] "
-            "precision=[fp32,fp16,int8] makes some"
+            f"{folder}: no exported files yet; segdistill export run={run} 'format=[onnx,openvino]' "
+            "'precision=[fp32,fp16,int8]' makes some"
         )
     order = {key: number for number, key in enumerate((*FORMATS, *PRECISIONS))}
     found = [_checked(path, weights) for path in paths]

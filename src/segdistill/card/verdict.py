@@ -12,8 +12,8 @@ TIE = 0.001  # mIoU: a tenth of a point
 NEAR = 1.01  # variants whose worst misses differ by less than this are as near
 RULE = (
     "Of the variants that meet every budget, that with the highest mIoU; among those within 0.1 points of it the one "
-    "with the lowest latency, then the smallest. If none meets them all, the same among the nearest: those whose worst "
-    "miss, relative to its budget, is the smallest (within 1 %)."
+    "with the lowest latency, then the smallest. If none meets them all, the same among the nearest: of those "
+    "that miss the fewest budgets the ones whose worst miss, relative to its budget, is the smallest (within 1 %)."
 )
 Variant = dict[str, Any]
 
@@ -92,6 +92,8 @@ def choose(variants: Sequence[Variant], formats: Sequence[str] | None) -> tuple[
     ]
     among = [one for one in able if not one["fails"]]
     if not among:
+        fewest = min((len(one["fails"]) for one in able), default=0)
+        able = [one for one in able if len(one["fails"]) == fewest]
         worst = [max(_miss(key, one[key], one["budgets"][key]) for key in one["fails"]) for one in able]
         among = [one for one, miss in zip(able, worst, strict=True) if miss <= NEAR * min(worst)]
     best = max((one["miou"] or 0 for one in among), default=0)

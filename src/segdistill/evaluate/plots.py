@@ -97,10 +97,10 @@ def trimap(found: Mapping[str, Any]) -> Figure:
     axes.set_xscale("log", base=2)
     axes.set_xticks(radii, [str(radius) for radius in radii])
     axes.minorticks_off()
-    axes.set(ylim=(0, 100), xlabel="distance to a true boundary, at most, pixels", ylabel="%")
+    axes.set(xlabel="distance to a true boundary, at most, pixels", ylabel="%")
     axes.grid(axis="y", color="#e6e6e6")
     axes.set_title("Trimap curve: scores near boundaries", loc="left")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False)
     return figure
 
 
