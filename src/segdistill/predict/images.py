@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segdistill.data.pixels import rgb
-from segdistill.errors import UserError
+from segdistill.errors import UserError, shown
 
 MAX_PIXELS = 40_000_000  # a network needs up to a hundred bytes for each
 # What Pillow may try: not all that it knows, since EPS would start another program.
@@ -54,11 +54,6 @@ def decoded(source: Source, max_pixels: int = MAX_PIXELS) -> Decoded:
         raise
     except Exception as error:  # whatever a damaged file makes the decoders raise
         raise UserError(f"{name}: cannot be read ({_reason(error)})") from error
-
-
-def shown(name: str) -> str:
-    """A file's name as a terminal may have it."""
-    return name if name.isprintable() else repr(name)
 
 
 def too_large(width: int, height: int, max_pixels: int) -> str:

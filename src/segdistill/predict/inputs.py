@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from segdistill.errors import UserError
-from segdistill.predict.images import shown
+from segdistill.errors import UserError, shown
 from segdistill.predict.settings import STREAM, Settings
 
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2", ".avif"})

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segdistill.errors import UserError
-from segdistill.predict.images import shown, too_large
+from segdistill.errors import UserError, shown
+from segdistill.predict.images import too_large
 from segdistill.predict.in_order import in_order
 from segdistill.predict.inputs import FOLDERS, SHARES, require_free
 from segdistill.predict.outcome import Bar, Outcome
