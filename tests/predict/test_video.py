@@ -125,6 +125,8 @@ def test_videos_that_are_too_large_or_not_there(bundle, here):
     film(here / "clip.mp4", frames=2)
     assert "are more than max_pixels=100" in predict(f"run={bundle}", "input=clip.mp4", "max_pixels=100").err
     assert "no such file" in predict(f"run={bundle}", "input=none.mp4").err
+    assert "goes into a folder, out=DIR" in predict(f"run={bundle}", "input=clip.mp4", "out=-").err
+    assert [path.name for path in here.iterdir()] == ["clip.mp4"]
 
 
 def test_frames_that_grow(bundle, here):

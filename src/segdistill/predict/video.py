@@ -13,7 +13,7 @@ from segdistill.predict.images import too_large
 from segdistill.predict.in_order import in_order
 from segdistill.predict.inputs import FOLDERS, SHARES, require_free
 from segdistill.predict.outcome import Bar, Outcome
-from segdistill.predict.settings import Settings
+from segdistill.predict.settings import STREAM, Settings
 from segdistill.predict.team import Team
 from segdistill.predict.writing import ShareTable, mask_png, shares, temporary_of, write_whole
 from segdistill.runtimes.opening import missing
@@ -46,6 +46,8 @@ def predict_video(settings: Settings) -> Outcome:
         UserError: it is no video, PyAV is not installed, or an output is there already.
         OSError: an output cannot be written.
     """
+    if settings.out == STREAM:
+        raise UserError("out=- writes the mask of one image; what is made of a video goes into a folder, out=DIR")
     path, out, write = Path(settings.input), Path(settings.out), settings.write or DEFAULT
     overlay = out / FOLDERS["overlay"] / f"{path.stem}.mp4"
     masks, table = out / FOLDERS["mask"] / path.stem, out / SHARES
