@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -13,6 +14,7 @@ import segdistill
 from segdistill import cli
 from segdistill.predict import stills
 from tests import bundles
+from tests.card.exported import write_onnx
 from tests.predict.running import predict, typed
 
 RNG = np.random.default_rng(0)
@@ -60,6 +62,19 @@ def test_a_folder(bundle, images):
         shares = np.bincount(expected.ravel(), minlength=5) / expected.size
         assert np.allclose([float(cell) for cell in row[1:]], shares, atol=1e-6)
     assert not list(images.parent.rglob(".*"))
+
+
+def test_an_exported_file_needs_neither_torch_nor_lightning(images):
+    write_onnx(images.parent / "tiny.onnx", size=None)
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'pytorch_lightning', 'onnx')))\n"
+        "from segdistill.cli import main; main()"
+    )
+    arguments = [sys.executable, "-c", script, "predict", "file=tiny.onnx", "input=images/one.png"]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    with Image.open(images.parent / "predictions" / "masks" / "one.png") as mask:
+        assert np.array_equal(np.asarray(mask), segdistill.load("tiny.onnx")("images/one.png"))
 
 
 def test_what_is_written_can_be_chosen(bundle, images):
