@@ -77,6 +77,26 @@ def test_a_file_of_a_fixed_size_and_number(image):
     assert np.array_equal(Predictor(exact)(image), image.argmax(axis=2))
 
 
+@pytest.mark.parametrize(
+    ("sides", "batch", "size", "calls"),
+    [
+        ([8] * 5, 2, None, [2, 2, 2]),
+        ([8, 9, 8, 10, 8], 2, None, [2] * 5),  # of different sizes: each alone
+        ([8, 9, 8, 10, 8], 4, (6, 7), [4, 4]),
+        ([8] * 5, None, None, [5]),
+        ([], 2, None, []),
+    ],
+)
+def test_several_images_fill_a_fixed_batch(sides, batch, size, calls):
+    images = [np.full((side, 5, 3), 10 * number, np.uint8) for number, side in enumerate(sides)]
+    session = Session(batch=batch, size=size)
+    found = Predictor(session).all_scores(images)
+    assert [shape[0] for shape in session.seen] == calls
+    assert [one.shape[1:] for one in found] == [one.shape[:2] for one in images]
+    for one, pixels in zip(found, images, strict=True):
+        assert np.allclose(one, (pixels / np.float32(255)).transpose(2, 0, 1), atol=1e-6)
+
+
 def test_outputs_of_files(image):
     classes = Predictor(Session("classes"))
     assert np.array_equal(classes(image), image.argmax(axis=2))

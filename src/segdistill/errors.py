@@ -6,8 +6,11 @@ import signal
 class UserError(ValueError):
     """A mistake that the user can mend: shown as one message without a traceback, exit code 2.
 
-    The message names the value, the rule and the fix.
+    The message names the value, the rule and the fix. What it quotes may be a stranger's.
     """
+
+    def __str__(self) -> str:
+        return "\n".join(shown(line) for line in super().__str__().split("\n"))
 
 
 class Interrupted(Exception):
@@ -20,6 +23,11 @@ class Interrupted(Exception):
 
 class DryRun(Exception):
     """``dry_run=true``: all was checked and said, nothing was started."""
+
+
+def shown(text: str) -> str:
+    """One line as a terminal may have it: signs that steer it, or turn the writing round, are escaped."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def mendable(error: BaseException) -> UserError | None:

@@ -32,7 +32,7 @@ def check_overrides(overrides: Sequence[str], config_name: str = "train") -> lis
         rest = [one for one in good if one not in placed]
         bases = list(_compositions(loader, config_name, rest)) if placed else []
         errors += [message for one in placed for message in _misplaced(bases[0], one)]
-        keys = [one for one in parsed if not _is_group(loader, one) and not _is_free(one)]
+        keys = [one for one in parsed if one not in groups and not _is_free(one)]
         configs = list(_compositions(loader, config_name, good)) if keys else []
     GlobalHydra.instance().clear()
     for one in keys:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from segdistill.errors import UserError
 from segdistill.predict.images import MAX_PIXELS, Source, decoded
-from segdistill.predict.sizes import at_size, batch_of, highest
+from segdistill.predict.sizes import as_taken, at_size, batch_of, highest
 from segdistill.runtimes.opening import open_session
 from segdistill.runtimes.session import Session
 
@@ -60,19 +60,22 @@ class Predictor:
         return self.all_scores([image])[0]
 
     def all_scores(self, images: Sequence[Source]) -> list[np.ndarray]:
-        """``scores`` of several images, computed together if they are of one size and the network takes any number.
+        """``scores`` of several images, computed together if they are of one size.
+
+        A file of a fixed number gets as many of them at once, and the last one again where there are fewer.
 
         Raises:
             UserError: as ``scores``.
         """
         pixels = [decoded(image, self.max_pixels).pixels for image in images]
         description = self.session.description
-        batches = [batch_of(one, description) for one in pixels]
-        together = description.export is None or description.export.batch is None
-        if together and len({batch.shape for batch in batches}) == 1:
-            found = list(self.session.run(np.concatenate(batches)))
-        else:
-            found = [self.session.run(batch)[0] for batch in batches]
+        taken = [as_taken(one, description) for one in pixels]
+        fixed = None if description.export is None else description.export.batch
+        step = (fixed or len(taken)) if len({one.shape for one in taken}) == 1 else 1
+        found: list[np.ndarray] = []
+        for start in range(0, len(taken), step):
+            some = taken[start : start + step]
+            found += [*self.session.run(batch_of(some, fixed or len(some)))[: len(some)]]
         for one in found:
             if one.ndim == 3 and len(one) != len(self.classes):
                 raise UserError(f"the network has {len(one)} classes, its description names {len(self.classes)}")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 
 from segdistill.card.measure import measure
@@ -101,3 +102,10 @@ def test_modules_of_the_folder_it_is_in_are_not_run(tmp_path, monkeypatch):
     (tmp_path / "onnxruntime.py").write_text("raise SystemExit('this was in the folder')")
     monkeypatch.chdir(tmp_path)
     assert "problem" not in measured(write_onnx(tmp_path / "tiny.onnx"), SHAPE, MEASURING)
+
+
+def test_what_a_file_says_does_not_steer_the_terminal(tmp_path):
+    network = onnx.load(write_onnx(tmp_path / "tiny.onnx"))
+    network.graph.node[0].op_type = "\x1b[2JConv"
+    onnx.save(network, tmp_path / "tiny.onnx")
+    assert "\\x1b[2JConv" in measured(tmp_path / "tiny.onnx", SHAPE, MEASURING)["problem"]

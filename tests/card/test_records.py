@@ -7,6 +7,7 @@ from segdistill.errors import UserError
 from tests.card.exported import record
 
 WEIGHTS = "c0ffee"
+VERIFIED = {"split": "val", "images": 3, "miou": 0.5, "drop": 0.25, "passed": True}
 
 
 def exported(run, name="tiny_fp32.onnx", **options):
@@ -54,8 +55,13 @@ def test_all_files_of_a_variant_count(tmp_path):
         (lambda file: record(file, WEIGHTS, files=["/etc/passwd"]), "must be a name"),
         (lambda file: record(file, WEIGHTS, schema=2), "schema=2"),
         (lambda file: record(file, WEIGHTS, format="abacus"), "format='abacus'"),
-        (lambda file: record(file, WEIGHTS, miou="<b>"), "is no record of an export"),
-        (lambda file: record(file, WEIGHTS, miou=float("nan")), "miou=nan"),
+        (lambda file: record(file, WEIGHTS, miou="<b>"), "miou='<b>'"),
+        (lambda file: record(file, WEIGHTS, bytes=10**400), "bytes=1000"),
+        (lambda file: record(file, WEIGHTS, size=[True, 8]), "True must be a whole number"),
+        (lambda file: record(file, WEIGHTS, verified={**VERIFIED, "split": "\x1b[2Jval"}), "printable"),
+        (lambda file: record(file, WEIGHTS, files=["\x1b[2J.onnx"]), "printable"),
+        (lambda file: record(file, WEIGHTS, format="\x1b[2J"), "format='\\x1b[2J'"),
+        (lambda file: record(file, WEIGHTS, miou=float("nan")), "NaN is no finite number"),
         (lambda file: record(file, WEIGHTS, verified=None), "is no record of an export"),
         (lambda file: file.with_name("tiny_fp32.onnx.json").write_text('{"schema": 1,'), "is no record of an export"),
         (lambda file: file.with_name("tiny_fp32.onnx.json").write_text("[]"), "is no record of an export"),
@@ -68,3 +74,11 @@ def test_a_record_that_cannot_be_used_is_told_and_the_others_are(tmp_path, spoil
     found = {one.file.name: one.problem for one in read_records(tmp_path, WEIGHTS)}
     assert told in found["tiny_fp32.onnx"]
     assert found["tiny_int8.onnx"] is None
+    assert all(problem is None or problem.isprintable() for problem in found.values())
+
+
+def test_a_record_whose_name_steers_the_terminal(tmp_path):
+    exported(tmp_path)
+    (tmp_path / "exports" / "\x1b[2J.onnx.json").write_text("{}")
+    (odd,) = [one for one in read_records(tmp_path, WEIGHTS) if one.problem]
+    assert (odd.file.name, odd.problem[:20]) == ("\\x1b[2J.onnx", "\\x1b[2J.onnx.json is")

@@ -95,6 +95,7 @@ def test_the_card_as_a_table_and_as_a_page(tmp_path):
         (["+target.weight_g=3"], "unexpected keyword argument 'weight_g'"),
         (["runs=0"], "runs=0: must be a whole number from 1"),
         (["size=8"], "size=8: must be [H, W]"),
+        (["size=[true,8]"], "must be [H, W]"),
         (["timeout=soon"], "timeout=soon: must be seconds"),
         (["output=pdf"], "output=pdf: must be text, json or html"),
     ],

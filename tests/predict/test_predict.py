@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -13,6 +14,7 @@ import segdistill
 from segdistill import cli
 from segdistill.predict import stills
 from tests import bundles
+from tests.card.exported import write_onnx
 from tests.predict.running import predict, typed
 
 RNG = np.random.default_rng(0)
@@ -62,6 +64,19 @@ def test_a_folder(bundle, images):
     assert not list(images.parent.rglob(".*"))
 
 
+def test_an_exported_file_needs_neither_torch_nor_lightning(images):
+    write_onnx(images.parent / "tiny.onnx", size=None)
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'pytorch_lightning', 'onnx')))\n"
+        "from segdistill.cli import main; main()"
+    )
+    arguments = [sys.executable, "-c", script, "predict", "file=tiny.onnx", "input=images/one.png"]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    with Image.open(images.parent / "predictions" / "masks" / "one.png") as mask:
+        assert np.array_equal(np.asarray(mask), segdistill.load("tiny.onnx")("images/one.png"))
+
+
 def test_what_is_written_can_be_chosen(bundle, images):
     ended = predict(f"run={bundle}", "input=images/one.png", "out=o", "write=[overlay]", "overlay=png", "alpha=0")
     assert ended.code == 0, ended.err
@@ -73,7 +88,7 @@ def test_what_is_written_can_be_chosen(bundle, images):
 def test_outputs_are_never_replaced_unasked(bundle, images):
     assert predict(f"run={bundle}", "input=images", "out=o").code == 0
     before = (images.parent / "o" / "shares.csv").stat().st_mtime_ns
-    again = predict(f"run={bundle}", "input=images/one.png", "out=o", "write=[mask]")
+    again = predict(f"run={bundle}", "input=images/one.png", "out=o", "write=mask")
     assert again.code == 2
     assert again.err.startswith(
         "error: o/masks/one.png is there already; give another folder, out=DIR, or replace=true"
@@ -82,6 +97,11 @@ def test_outputs_are_never_replaced_unasked(bundle, images):
     assert "and 6 more outputs are there already" in many.err
     assert (images.parent / "o" / "shares.csv").stat().st_mtime_ns == before
     assert predict(f"run={bundle}", "input=images", "out=o", "replace=true").code == 0
+    file = predict(f"run={bundle}", "input=images", "out=images/one.png")
+    assert (file.code, file.err) == (
+        2,
+        "error: images/one.png is there already and is no folder; give another, out=DIR\n",
+    )
 
 
 def test_bad_files_are_named_and_the_others_done(bundle, images):
@@ -91,16 +111,40 @@ def test_bad_files_are_named_and_the_others_done(bundle, images):
     Image.new("L", (1, 1)).save(images / "dot.png")
     Image.new("L", (8, 8)).save(images / "film.gif", save_all=True, append_images=[Image.new("L", (8, 8), 9)])
     (images / "notes.txt").write_text("no image")
+    (images / "link.png").symlink_to("gone.png")
+    (images / "loop.png").symlink_to("loop.png")
     ended = predict(f"run={bundle}", "input=images", "max_pixels=10000", "output=json")
     assert ended.code == 2
     told = json.loads(ended.out)
     assert told["images"] == 5
-    assert [one["input"] for one in told["failed"]] == ["cut.jpg", "text.png", "wide.png"]
+    assert [one["input"] for one in told["failed"]] == ["cut.jpg", "link.png", "loop.png", "text.png", "wide.png"]
     assert sum(told["shares"].values()) == pytest.approx(1, abs=1e-5)
     failed = [line for line in ended.err.splitlines() if line.startswith("failed: ")]
-    assert [name in line for name, line in zip(("cut.jpg", "text.png", "wide.png"), failed, strict=True)] == [True] * 3
+    assert [
+        name in line
+        for name, line in zip(
+            ("cut.jpg", "link.png: cannot be read (no such file)", "loop.png", "text.png", "wide.png"),
+            failed,
+            strict=True,
+        )
+    ] == [True] * 5
     assert "film.gif: an animation; its first frame was taken" in ended.err
     assert len(rows(images.parent / "predictions" / "shares.csv")) == 6
+
+
+def test_where_all_fails_nothing_is_left_behind(bundle, images):
+    (images / "one.png").write_text("hello")
+    failing = [f"run={bundle}", "input=images/one.png", "out=o"]
+    assert [predict(*failing).code for _ in range(2)] == [2, 2]
+    assert not (images.parent / "o").exists()
+
+
+def test_an_image_and_a_folder_whose_outputs_have_one_name(bundle, images):
+    (images / "two.png").mkdir()
+    Image.new("L", (8, 8)).save(images / "two.png" / "inside.png")
+    ended = predict(f"run={bundle}", "input=images")
+    assert ended.code == 2
+    assert ended.err.startswith("error: predictions/masks/two.png would be the output of one image and the folder of")
 
 
 def test_a_fault_of_ours_is_told_apart(bundle, images, monkeypatch):
@@ -167,6 +211,8 @@ def test_an_interrupt_keeps_what_is_whole(bundle, images, monkeypatch):
         (["run=BUNDLE"], "input must be given"),
         (["run=BUNDLE", "input=images", "write=[masks]"], r"must be some of \[mask, overlay, shares\]"),
         (["run=BUNDLE", "input=images", "write=[]"], "must be some of"),
+        (["run=BUNDLE", "input=images", "write=masks"], r"write=\['masks'\]: must be some of"),
+        (["run=BUNDLE", "input=images", "device=meta"], "device=meta: must be cpu, cuda or cuda:N"),
         (["run=BUNDLE", "input=images", "overlay=gif"], "must be jpg or png"),
         (["run=BUNDLE", "input=images", "alpha=2"], "must be from 0"),
         (["run=BUNDLE", "input=images", "output=xml"], "must be text or json"),

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from segdistill.bundle.description import Description, Export
-from segdistill.predict.sizes import at_size, batch_of, highest
+from segdistill.predict import sizes
+from segdistill.predict.sizes import at_size, highest
 
 RNG = np.random.default_rng(0)
 
@@ -12,6 +13,10 @@ RNG = np.random.default_rng(0)
 def description(size=None, batch=1, least=1, output="logits", exported=True):
     export = Export("onnx", "fp32", output, size, batch) if exported else None
     return Description("x", "y", ("a", "b"), ((0, 0, 0), (1, 1, 1)), export=export, least=least)
+
+
+def batch_of(pixels, one):
+    return sizes.batch_of([sizes.as_taken(pixels, one)], 1)
 
 
 def image(height, width):
@@ -68,12 +73,12 @@ def test_short_sides_are_lengthened_and_cut_off_again(size):
     assert batch_of(image(8, 9), one).shape == (1, 3, 8, 9)
 
 
-def test_a_fixed_number_of_images():
-    batch = batch_of(image(4, 4), description((4, 4), batch=3))
-    assert batch.shape == (3, 3, 4, 4)
-    assert (batch[1] == batch[0]).all()
-    assert (batch[2] == batch[0]).all()
-    assert len(batch_of(image(4, 4), description(batch=None))) == 1
+def test_the_last_image_fills_a_batch_up():
+    images = [image(4, 5), image(4, 5)]
+    batch = sizes.batch_of(images, 4)
+    assert batch.shape == (4, 3, 4, 5)
+    expected = np.stack([images[0], *images[1:] * 3]).transpose(0, 3, 1, 2) / np.float32(255)
+    assert np.array_equal(batch, expected)
 
 
 @pytest.mark.parametrize("classes", [1, 2, 11, 150])

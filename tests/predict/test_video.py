@@ -125,6 +125,23 @@ def test_videos_that_are_too_large_or_not_there(bundle, here):
     film(here / "clip.mp4", frames=2)
     assert "are more than max_pixels=100" in predict(f"run={bundle}", "input=clip.mp4", "max_pixels=100").err
     assert "no such file" in predict(f"run={bundle}", "input=none.mp4").err
+    assert "goes into a folder, out=DIR" in predict(f"run={bundle}", "input=clip.mp4", "out=-").err
+    assert [path.name for path in here.iterdir()] == ["clip.mp4"]
+
+
+def test_frames_that_grow(bundle, here):
+    film(here / "small.ts", frames=3, size=(64, 96))
+    film(here / "large.ts", frames=2, size=(128, 192))
+    (here / "clip.ts").write_bytes((here / "small.ts").read_bytes() + (here / "large.ts").read_bytes())
+    ended = predict(f"run={bundle}", "input=clip.ts", "out=all", "write=[mask,overlay]")
+    assert ended.code == 0, ended.err
+    sizes = [Image.open(path).size for path in sorted((here / "all" / "masks" / "clip").iterdir())]
+    assert sizes == [(96, 64)] * 3 + [(192, 128)] * 2
+    assert [pixels.shape for _, pixels in frames_of(here / "all" / "overlays" / "clip.mp4")[1]] == [(64, 96, 3)] * 5
+    ended = predict(f"run={bundle}", "input=clip.ts", "max_pixels=10000")
+    assert ended.code == 2
+    assert "breaks off after frame 3 (frames of 192x128 pixels are more than max_pixels=10000: " in ended.err
+    assert len(rows(here / "predictions" / "shares.csv")) == 4
 
 
 def test_the_extra_is_named_where_pyav_is_missing(bundle, here, monkeypatch):

@@ -105,12 +105,17 @@ def described(content: Mapping[str, Any]) -> Description:
         classes=classes,
         palette=palette,
         **{key: printable(content.get(key, "")) for key in ("run", "licence", "weights")},
-        export=None if export is None else _export(export),
+        export=None if export is None else exported(export),
         least=_count(content.get("least", 1)),
     )
 
 
-def _export(content: Any) -> Export:
+def exported(content: Mapping[str, Any]) -> Export:
+    """The ``Export`` in a JSON document, which may hold other keys too.
+
+    Raises:
+        ValueError, TypeError, KeyError: as ``described``.
+    """
     for key, known in (("precision", PRECISIONS), ("output", OUTPUTS)):
         if content[key] not in known:
             raise ValueError(f"{key}={content[key]!r}: must be {', '.join(known)}")

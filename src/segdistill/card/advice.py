@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from segdistill.card.verdict import Target, choose
+from segdistill.errors import shown
 
 WORDS = {"size_mb": ("size", "MB"), "latency_ms": ("latency", "ms"), "peak_memory_mb": ("peak memory", "MB")}
 BUSY = 0.5  # of the cores
@@ -66,7 +67,7 @@ def warnings(
         asked = min((one["budgets"]["miou"] for one in good), default=target.miou)
         why = f"the run had no teacher, so a mIoU of {100 * asked:g} % is asked for"
         if teacher is not None:
-            least = f"{100 * target.miou:g} % and the teacher's ({teacher}) mIoU"
+            least = f"{100 * target.miou:g} % and the teacher's ({shown(str(teacher))}) mIoU"
             why = f"the smaller of {least} is asked for: {100 * asked:.1f} %"
         yield why
     if len({tuple(one["input"][2:]) for one in good}) > 1:

@@ -61,6 +61,6 @@ def _size(given: Any) -> tuple[int, int] | None:
     if given is None:
         return None
     sides = list(given) if not isinstance(given, str | int | float) else []
-    if len(sides) != 2 or not all(isinstance(side, int) and 1 <= side <= 2**16 for side in sides):
+    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= 2**16 for side in sides):
         raise UserError(f"size={given}: must be [H, W] in pixels")
     return sides[0], sides[1]

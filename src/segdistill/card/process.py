@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from segdistill.errors import shown
+
 
 class Measuring(NamedTuple):
     """How files are measured: see ``conf/card.yaml``."""
@@ -60,7 +62,7 @@ def measured(path: Path, shape: Sequence[int], measuring: Measuring) -> dict[str
 
 def _ended(code: int, said: str) -> str:
     """Why a process is gone that said nothing on stdout."""
-    last = next((line.strip()[:300] for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
+    last = next((shown(line.strip()[:300]) for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
     if code == -signal.SIGKILL:
         return "was killed: probably the machine ran out of memory"
     if code < 0:

@@ -1,15 +1,14 @@
 """The exported files of a run, as their records tell of them."""
 
 import hashlib
-import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segdistill.bundle.description import OUTPUTS, PRECISIONS
-from segdistill.errors import UserError
+from segdistill.bundle.description import PRECISIONS, exported
+from segdistill.bundle.reading import UNUSABLE, parsed, printable
+from segdistill.errors import UserError, shown
 from segdistill.export.formats import FORMATS
 
 SCHEMA = 1
@@ -44,7 +43,7 @@ class Record:
     @property
     def passed(self) -> bool:
         """Whether its verification let it pass."""
-        return self.verified is not None and bool(self.verified["passed"])
+        return self.verified is not None and self.verified["passed"] is True
 
 
 def read_records(run: Path, weights: str) -> list[Record]:
@@ -71,44 +70,39 @@ def read_records(run: Path, weights: str) -> list[Record]:
 
 def _checked(path: Path, weights: str) -> Record:
     try:
-        content = json.loads(path.read_bytes())
+        content = parsed(path.read_text())
         record = _record(path.parent, content)
         files = [record.file.with_name(_plain(name)) for name in content["files"]]
         told = content["sha256"], content["weights"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        problem = f"{path.name} is no record of an export ({type(error).__name__}: {error}); export again"
-        return Record(path.with_name(path.stem), problem=problem)
+    except (OSError, *UNUSABLE) as error:
+        problem = f"{shown(path.name)} is no record of an export ({type(error).__name__}: {error}); export again"
+        return Record(path.with_name(shown(path.stem)), problem=problem)
     return replace(record, problem=_problem(record, files, *told, weights))
 
 
 def _record(folder: Path, content: Mapping[str, Any]) -> Record:
-    for key, known in (("schema", (SCHEMA,)), ("format", FORMATS), ("precision", PRECISIONS), ("output", OUTPUTS)):
+    for key, known in (("schema", (SCHEMA,)), ("format", FORMATS)):
         if content[key] not in known:
             raise ValueError(f"{key}={content[key]!r}")
     verified = {key: content["verified"][key] for key in ("split", "images", "miou", "drop", "passed")}
+    printable(verified["split"])
     for key in ("images", "miou", "drop"):
-        if verified[key] is not None and not abs(verified[key]) < math.inf:  # JSON's reader lets NaN through
-            raise ValueError(f"{key}={verified[key]}")
-    if not isinstance(verified["split"], str):
-        raise TypeError(f"split={verified['split']!r}")
-    size = content["size"]
-    return Record(
-        folder / _plain(content["file"]),
-        format=content["format"],
-        precision=content["precision"],
-        output=content["output"],
-        size=None if size is None else (int(size[0]), int(size[1])),
-        batch=None if content["batch"] is None else int(content["batch"]),
-        bytes=int(content["bytes"]),
-        verified=verified,
-    )
+        _require_number(key, verified[key])
+    _require_number("bytes", content["bytes"])
+    file = folder / _plain(content["file"])
+    return Record(file, **asdict(exported(content)), bytes=content["bytes"], verified=verified)
 
 
-def _plain(name: str) -> str:
+def _require_number(key: str, value: Any) -> None:
+    if value is not None and (type(value) not in (int, float) or abs(value) > 2**53):
+        raise ValueError(f"{key}={value!r}")
+
+
+def _plain(name: Any) -> str:
     """A file's name, which leads nowhere else."""
-    if Path(name).name != name:
+    if Path(printable(name)).name != name:
         raise ValueError(f"{name!r} must be a name")
-    return name
+    return str(name)
 
 
 def _problem(record: Record, files: list[Path], sha256: str, exported: str, weights: str) -> str | None:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from segdistill.predict.images import shown
+from segdistill.errors import shown
 from segdistill.predict.inputs import is_video
 from segdistill.predict.outcome import Outcome
 from segdistill.predict.settings import STREAM, Settings, settings_of
@@ -32,8 +32,8 @@ def _tell(outcome: Outcome, settings: Settings) -> None:
         more = f" and {len(outcome.animated) - 1} more" if len(outcome.animated) > 1 else ""
         print(f"{shown(outcome.animated[0])}{more}: an animation; its first frame was taken", file=sys.stderr)
     for name, reason in outcome.failed:
-        told = reason if shown(name) in reason else f"{shown(name)}: {reason}"
-        print("failed: " + " ".join(told.split()), file=sys.stderr)
+        told = reason if shown(name) in reason else f"{name}: {reason}"
+        print("failed: " + shown(" ".join(told.split())), file=sys.stderr)
     if settings.json:
         print(json.dumps({"input": settings.input, "out": settings.out, **outcome.to_dict()}, indent=2))
         return

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segdistill.data.pixels import rgb
-from segdistill.errors import UserError
+from segdistill.errors import UserError, shown
 
 MAX_PIXELS = 40_000_000  # a network needs up to a hundred bytes for each
 # What Pillow may try: not all that it knows, since EPS would start another program.
@@ -46,7 +46,7 @@ def decoded(source: Source, max_pixels: int = MAX_PIXELS) -> Decoded:
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as file:
             if file.width * file.height > max_pixels:
-                raise UserError(f"{name}: {_too_large(file.width, file.height, max_pixels)}")
+                raise UserError(f"{name}: {too_large(file.width, file.height, max_pixels)}")
             animated = _animated(file)
             ImageOps.exif_transpose(file, in_place=True)
             return Decoded(rgb(file), animated)
@@ -56,17 +56,13 @@ def decoded(source: Source, max_pixels: int = MAX_PIXELS) -> Decoded:
         raise UserError(f"{name}: cannot be read ({_reason(error)})") from error
 
 
-def shown(name: str) -> str:
-    """A file's name as a terminal may have it."""
-    return name if name.isprintable() else repr(name)
+def too_large(width: int, height: int, max_pixels: int) -> str:
+    """What there is to say of such an image."""
+    return f"{width}x{height} pixels are more than max_pixels={max_pixels}: make it smaller, cut it up, or raise that"
 
 
 def _animated(file: Image.Image) -> bool:
     return file.format != "MPO" and bool(getattr(file, "is_animated", False))  # MPO: a photograph with a preview
-
-
-def _too_large(width: int, height: int, max_pixels: int) -> str:
-    return f"{width}x{height} pixels are more than max_pixels={max_pixels}: make it smaller, cut it up, or raise that"
 
 
 def _reason(error: Exception) -> str:

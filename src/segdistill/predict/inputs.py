@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from segdistill.errors import UserError
-from segdistill.predict.images import shown
+from segdistill.errors import UserError, shown
 from segdistill.predict.settings import STREAM, Settings
 
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2", ".avif"})
@@ -45,7 +44,9 @@ def images(settings: Settings, write: frozenset[str]) -> list[Input]:
     files = sorted(
         path
         for path in source.rglob("*")
-        if path.suffix.lower() in IMAGES and path.is_file() and not own & {*path.resolve().parents}
+        if path.suffix.lower() in IMAGES
+        and (path.is_file() or not path.exists())  # a link that leads nowhere is an image that cannot be read
+        and not own & {*(path.parent.resolve() / path.name).parents}
     )
     if not files:
         raise UserError(f"input={source}: holds no images; they end with {', '.join(sorted(IMAGES))}")
@@ -58,7 +59,14 @@ def images(settings: Settings, write: frozenset[str]) -> list[Input]:
 
 
 def require_free(settings: Settings, paths: Sequence[Path]) -> None:
-    """Raise a UserError if an output is there already, unless it may be replaced."""
+    """Raise a UserError if an output is there already, unless it may be replaced, or if its folder cannot be made."""
+    folders = {parent for path in paths for parent in path.parents}
+    for folder in folders:
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{shown(str(folder))} is there already and is no folder; give another, out=DIR")
+    for folder in folders.intersection(paths):
+        told = "would be the output of one image and the folder of others'"
+        raise UserError(f"{shown(str(folder))} {told}; rename the image or the folder in input={settings.input}")
     there = [path for path in paths if path.exists()]
     if there and not settings.replace:
         more = f"and {len(there) - 1} more outputs are" if len(there) > 1 else "is"

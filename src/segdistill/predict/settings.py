@@ -51,7 +51,8 @@ def settings_of(cfg: Mapping[str, Any]) -> Settings:
         raise UserError("give one of run=DIR (a run folder or a bundle) and file=EXPORTED")
     if cfg["input"] is None:
         raise UserError("input must be given: input=IMAGE, FOLDER or VIDEO, or input=- for an image from stdin")
-    write = None if cfg["write"] is None else frozenset(map(str, cfg["write"]))
+    given = [cfg["write"]] if isinstance(cfg["write"], str | int | float) else cfg["write"]
+    write = None if given is None else frozenset(map(str, given))
     if write is not None and not (write and write <= {*KINDS}):
         raise UserError(f"write={sorted(write)}: must be some of [{', '.join(KINDS)}]")
     if cfg["overlay"] not in OVERLAYS:

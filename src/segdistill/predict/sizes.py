@@ -1,40 +1,55 @@
 """From an image of any size to what a network takes, and from its scores back to the image; without torch."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
 from segdistill.bundle.description import Description
 
 
-def batch_of(pixels: np.ndarray, description: Description) -> np.ndarray:
-    """Images as a session takes them.
+def as_taken(pixels: np.ndarray, description: Description) -> np.ndarray:
+    """An image at the size that a network takes.
 
     A file of a fixed size gets the image resized to it, bilinear and antialiased; otherwise a side that is shorter than
-    the network takes is lengthened by repeating the last row or column. A file of a fixed number gets it that often.
+    the network takes is lengthened by repeating the last row or column.
 
     Args:
         pixels: (H, W, 3) uint8.
         description: of the network.
 
     Returns:
-        (N, 3, h, w) float32 in [0, 1].
+        (h, w, 3) uint8.
     """
-    export = description.export
-    size, count = (export.size, export.batch or 1) if export else (None, 1)
+    size = None if description.export is None else description.export.size
     height, width = pixels.shape[:2]
     if size is not None and size != (height, width):
-        pixels = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR))
-    elif size is None and min(height, width) < description.least:
+        return np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR))
+    if size is None and min(height, width) < description.least:
         missing = (max(0, description.least - height), max(0, description.least - width))
-        pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-    batch = np.empty((count, 3, *pixels.shape[:2]), np.float32)
-    np.divide(pixels.transpose(2, 0, 1), np.float32(255), out=batch[0])
-    batch[1:] = batch[0]
+        return np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+    return pixels
+
+
+def batch_of(images: Sequence[np.ndarray], count: int) -> np.ndarray:
+    """Images of one size as a session takes them.
+
+    Args:
+        images: (h, w, 3) uint8 each.
+        count: N, at least as many; the last one fills it up.
+
+    Returns:
+        (N, 3, h, w) float32 in [0, 1].
+    """
+    batch = np.empty((count, 3, *images[0].shape[:2]), np.float32)
+    for place, pixels in zip(batch, images, strict=False):
+        np.divide(pixels.transpose(2, 0, 1), np.float32(255), out=place)
+    batch[len(images) :] = batch[len(images) - 1]
     return batch
 
 
 def at_size(found: np.ndarray, size: tuple[int, int], description: Description) -> np.ndarray:
-    """What a network computed for ``batch_of`` an image, at the image's own size.
+    """What a network computed for an image ``as_taken``, at the image's own size.
 
     Args:
         found: (C, h, w) float32 scores, which are resized bilinearly with ``align_corners=False`` (antialiased where

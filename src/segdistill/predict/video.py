@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segdistill.errors import UserError
-from segdistill.predict.images import shown
+from segdistill.errors import UserError, shown
+from segdistill.predict.images import too_large
 from segdistill.predict.in_order import in_order
 from segdistill.predict.inputs import FOLDERS, SHARES, require_free
 from segdistill.predict.outcome import Bar, Outcome
-from segdistill.predict.settings import Settings
+from segdistill.predict.settings import STREAM, Settings
 from segdistill.predict.team import Team
 from segdistill.predict.writing import ShareTable, mask_png, shares, temporary_of, write_whole
 from segdistill.runtimes.opening import missing
@@ -46,6 +46,8 @@ def predict_video(settings: Settings) -> Outcome:
         UserError: it is no video, PyAV is not installed, or an output is there already.
         OSError: an output cannot be written.
     """
+    if settings.out == STREAM:
+        raise UserError("out=- writes the mask of one image; what is made of a video goes into a folder, out=DIR")
     path, out, write = Path(settings.input), Path(settings.out), settings.write or DEFAULT
     overlay = out / FOLDERS["overlay"] / f"{path.stem}.mp4"
     masks, table = out / FOLDERS["mask"] / path.stem, out / SHARES
@@ -106,14 +108,17 @@ class _Film:
         self.count = self._stream.frames or None  # as its header says
         self.rate = self._stream.average_rate or Fraction(25)
         self.time_base = self._stream.time_base or 1 / self.rate
-        if self._stream.width * self._stream.height > max_pixels:
-            size = f"{self._stream.width}x{self._stream.height}"
-            raise UserError(f"{self.name}: frames of {size} pixels are more than max_pixels={max_pixels}; raise that")
+        self.max_pixels = max_pixels
+        if problem := self._too_large(self._stream):
+            raise UserError(f"{self.name}: {problem}")
 
     def __iter__(self) -> Iterator[Frame]:
         number, last = 0, -1
         try:
             for number, frame in enumerate(self._container.decode(self._stream), 1):
+                if problem := self._too_large(frame):  # the header need not tell
+                    self.broken = problem
+                    return
                 time = frame.pts if frame.pts is not None else round(number / self.rate / self.time_base)
                 last = max(last + 1, time)  # encoders want times that grow
                 turns = round(frame.rotation / 90) % 4
@@ -125,6 +130,11 @@ class _Film:
         seconds = (last * self.time_base + 1 / self.rate) * 1_000_000 - (self._container.start_time or 0)
         if (self.count and number < WHOLE * self.count) or seconds < WHOLE * length:
             self.broken = f"its header says {self.count} frames" if self.count else f"of {length / 1e6:.1f} seconds"
+
+    def _too_large(self, frame: Any) -> str:
+        """Why a frame, or the stream's header, is not taken; "" if it is."""
+        over = frame.width * frame.height > self.max_pixels
+        return f"frames of {too_large(frame.width, frame.height, self.max_pixels)}" if over else ""
 
     def __enter__(self) -> "_Film":
         return self

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 import numpy as np
 from PIL import Image
@@ -43,18 +44,19 @@ def shares(mask: np.ndarray, count: int) -> list[float]:
 
 
 class ShareTable:
-    """``shares.csv``: an image a row, a class a column; there when it is left, however that is."""
+    """``shares.csv``: an image a row, a class a column; there when it is left, however that is, if it has a row."""
 
     def __init__(self, path: Path, classes: Sequence[str]) -> None:
-        self.path, self.temporary = path, temporary_of(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape")
-        self._rows = csv.writer(self._file)
-        self._rows.writerow(["image", *classes])
+        self.path, self.classes, self.temporary = path, classes, temporary_of(path)
+        self._file: TextIO | None = None
 
     def add(self, name: str, found: Sequence[float]) -> None:
         """Write one image's row."""
-        self._rows.writerow([name, *(f"{share:.6f}" for share in found)])
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+            csv.writer(self._file).writerow(["image", *self.classes])
+        csv.writer(self._file).writerow([name, *(f"{share:.6f}" for share in found)])
 
     def __enter__(self) -> "ShareTable":
         return self
@@ -62,8 +64,9 @@ class ShareTable:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self.temporary.replace(self.path)
+        if self._file is not None:
+            self._file.close()
+            self.temporary.replace(self.path)
 
 
 def _encoded(picture: Image.Image, format: str, **options: int) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from segdistill.data.files import SegmentationSet
@@ -57,7 +57,7 @@ def write_bundle(folder: RunFolder, network: nn.Module, description: Mapping[str
     """The student alone: weights as safetensors, and how to build it as plain values."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     temporary = Path(f"{folder.weights}.tmp")
-    save_file(tensors, temporary)
-    digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    content = save(tensors)
+    temporary.write_bytes(content)  # save_file's is for its owner alone, whatever the umask
     temporary.replace(folder.weights)
-    write_json(folder.model, {"schema": METRICS_SCHEMA, **description, "weights": digest})
+    write_json(folder.model, {"schema": METRICS_SCHEMA, **description, "weights": hashlib.sha256(content).hexdigest()})

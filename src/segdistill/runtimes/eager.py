@@ -33,6 +33,8 @@ def open_session(
     path: Path, threads: int | None = None, device: str = "cpu", network: nn.Module | None = None
 ) -> EagerSession:
     """Open the bundle in the folder ``path``."""
+    if device.split(":")[0] not in ("cpu", "cuda"):  # torch has others, such as meta, that give no scores
+        raise UserError(f"device={device}: must be cpu, cuda or cuda:N")
     if threads is not None:
         torch.set_num_threads(threads)
     try:
