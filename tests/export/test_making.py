@@ -173,6 +173,25 @@ def test_differences_agreement_and_miou_of_a_hand_made_case():
     assert compared.drop == pytest.approx(100 * (1 / 3 - 1))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("whose", ["file", "torch", "both"])
+def test_scores_that_are_no_numbers_do_not_pass(value, whose):
+    sound = np.zeros((3, 2, 2), np.float32)
+    sound[0] = 1
+    spoilt = sound.copy()
+    spoilt[0, 0] = value
+    found, eager = (spoilt if whose in (one, "both") else sound for one in ("file", "torch"))
+    image, truth = np.zeros((2, 2, 3), np.uint8), torch.zeros(2, 2, dtype=torch.uint8)
+
+    compared = compare({"file": Predictor(Fixed(found))}, Predictor(Fixed(eager)), [(image, truth)])["file"]
+
+    counts = [2 * (whose in (one, "both")) for one in ("file", "torch")]
+    assert compared.largest_difference == 0
+    assert f"gives NaN or Inf for {counts[0]} scores (torch for {counts[1]})" in Gate("val", 100).objections(
+        "int8", compared
+    )
+
+
 def test_torch_sees_images_at_the_files_size(tmp_path):
     one = job(tmp_path, size=(32, 48))
     image = np.zeros((16, 24, 3), np.uint8)

@@ -34,6 +34,8 @@ class Gate:
     def objections(self, precision: str, found: Compared) -> list[str]:
         """Why a file does not pass; empty if it does."""
         told = []
+        if found.not_finite or found.not_finite_eager:
+            told.append(f"gives NaN or Inf for {found.not_finite} scores (torch for {found.not_finite_eager})")
         if found.drop is not None and found.drop > self.max_drop:
             told.append(f"loses {found.drop:.2f} points of mIoU, more than max_drop={self.max_drop:g}")
         if precision == "fp32" and found.agreement < LEAST_AGREEMENT:

@@ -12,6 +12,7 @@ from segdistill.bundle.description import Description
 from segdistill.export.network import Deployed
 from segdistill.metrics.confusion import confusion_matrices
 from segdistill.metrics.scores import scores
+from segdistill.predict.sizes import highest
 from segdistill.predictor import Predictor
 
 Name = TypeVar("Name", bound=Hashable)
@@ -36,13 +37,17 @@ class Compared:
 
     Attributes:
         images: how many.
-        largest_difference: of logits or probabilities; None for classes.
+        not_finite: how many of the file's scores are NaN or infinite.
+        not_finite_eager: how many of torch's.
+        largest_difference: of logits or probabilities where both are finite; None for classes.
         agreement: share of the pixels that get the same class.
         miou: of the file, a fraction; None if nothing is labelled.
         miou_eager: of torch.
     """
 
     images: int
+    not_finite: int
+    not_finite_eager: int
     largest_difference: float | None
     agreement: float
     miou: float | None
@@ -61,11 +66,17 @@ class _Sums:
         self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         self.difference: float | None = None
         self.equal, self.pixels = 0, 0
+        self.not_finite, self.not_finite_eager = 0, 0
 
     def add(self, found: np.ndarray, eager: np.ndarray, truth: Tensor) -> None:
         """One image: scores (C, H, W) or classes (H, W) of the file and of torch."""
         if found.ndim == 3:
-            self.difference = max(self.difference or 0.0, float(np.abs(found - eager).max()))
+            finite, finite_eager = np.isfinite(found), np.isfinite(eager)
+            self.not_finite += int((~finite).sum())
+            self.not_finite_eager += int((~finite_eager).sum())
+            with np.errstate(invalid="ignore"):
+                largest = np.abs(found - eager).max(initial=0.0, where=finite & finite_eager)
+            self.difference = max(self.difference or 0.0, float(largest))
         classes, expected = _classes(found), _classes(eager)
         self.equal += int((classes == expected).sum())
         self.pixels += classes.numel()
@@ -95,6 +106,8 @@ def compare(
     return {
         name: Compared(
             images=count,
+            not_finite=one.not_finite,
+            not_finite_eager=one.not_finite_eager,
             largest_difference=one.difference,
             agreement=one.equal / max(1, one.pixels),
             miou=scores(one.matrix, names).miou,
@@ -110,6 +123,5 @@ def counted(classes: Tensor, truth: Tensor, num_classes: int) -> Tensor:
 
 
 def _classes(found: np.ndarray) -> Tensor:
-    """Scores (C, H, W) or classes (H, W) -> int64 (H, W)."""
-    tensor = torch.from_numpy(np.ascontiguousarray(found))
-    return tensor.argmax(dim=0) if tensor.ndim == 3 else tensor.long()
+    """Scores (C, H, W) or classes (H, W) -> uint8 (H, W)."""
+    return torch.from_numpy(highest(found) if found.ndim == 3 else found)
