@@ -46,7 +46,7 @@ def write_onnx(path, *, size=SIZE, output="logits", extra=0):
     return path
 
 
-def record(path, weights, *, miou=0.5, passed=True, size=SIZE, **more):
+def record(path, weights, *, miou=0.5, passed=True, size=SIZE, dataset="streets", **more):
     """What ``segdistill export`` writes beside a file."""
     content = {
         "schema": 1,
@@ -60,8 +60,11 @@ def record(path, weights, *, miou=0.5, passed=True, size=SIZE, **more):
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "weights": weights,
-        "verified": {"split": "val", "images": 3, "miou": miou, "drop": 0.25, "max_drop": 1.0, "passed": passed},
-    } | more
+        "verified": {
+            "dataset": dataset, "split": "val", "images": 3, "miou": miou, "drop": 0.25, "max_drop": 1.0,
+            "passed": passed,
+        },
+    } | more  # fmt: skip
     path.with_name(f"{path.name}.json").write_text(json.dumps(content))
     return content
 

@@ -56,6 +56,7 @@ def test_all_files_of_a_variant_count(tmp_path):
         (lambda file: record(file, WEIGHTS, format="abacus"), "format='abacus'"),
         (lambda file: record(file, WEIGHTS, miou="<b>"), "is no record of an export"),
         (lambda file: record(file, WEIGHTS, miou=float("nan")), "miou=nan"),
+        (lambda file: record(file, WEIGHTS, dataset=None), "dataset=None"),
         (lambda file: record(file, WEIGHTS, verified=None), "is no record of an export"),
         (lambda file: file.with_name("tiny_fp32.onnx.json").write_text('{"schema": 1,'), "is no record of an export"),
         (lambda file: file.with_name("tiny_fp32.onnx.json").write_text("[]"), "is no record of an export"),

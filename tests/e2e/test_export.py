@@ -31,6 +31,7 @@ def test_a_run_becomes_a_file(run):
     assert record["size"] == [64, 96]
     assert record["command"] == f"segdistill export 'run={run}' format=torch_export report=json licence=CC0"
     assert (record["run"], record["licence"]) == (run.name, "CC0")
+    assert (record["verified"]["dataset"], record["verified"]["split"]) == ("synthetic", "val")
     assert json.loads((run / "exports" / "fast_scnn_fp32.pt2.json").read_text()) == record
 
     again = export(run, "format=[torch_export,onnx]")
@@ -55,6 +56,7 @@ def test_a_file_that_fails_the_gate(run, tmp_path):
         (["size=[8,8]"], "stride 32"),
         (["verify.split=holiday"], "verify.split=holiday: the dataset has train, val, test"),
         (["batch=0", "max_drop=much"], "batch=0: must be a whole number of at least 1, or dynamic"),
+        (["dataset.classes=[a,b]"], "verify it on images of its own classes"),
         (["report=xml"], "report=xml: must be text or json"),
     ],
 )

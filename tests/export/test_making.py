@@ -36,7 +36,7 @@ def made(folder, precisions=("fp32",), *, max_drop=1.0, output="logits"):
         Deployed(model(), output),
         described(),
         Images(source, 2, source, None, SIZE, 1),
-        Gate("val", max_drop),
+        Gate("blocks", "val", max_drop),
         "segdistill export run=x",
     )
 
@@ -73,7 +73,8 @@ def test_a_good_file_and_its_record(tmp_path):
     assert (record["weights"], record["run"], record["licence"]) == ("ab", "run1", "CC0")
     assert record["versions"]["torch"] == torch.__version__.split("+")[0]
     verified = record["verified"]
-    assert (verified["split"], verified["images"], verified["passed"]) == ("val", 3, True)
+    assert (verified["dataset"], verified["split"], verified["images"]) == ("blocks", "val", 3)
+    assert verified["passed"]
     assert verified["largest_difference"] < 1e-4
     assert verified["agreement"] == 1
     assert verified["miou"] == verified["miou_eager"] > 0
@@ -187,7 +188,7 @@ def test_scores_that_are_no_numbers_do_not_pass(value, whose):
 
     counts = [2 * (whose in (one, "both")) for one in ("file", "torch")]
     assert compared.largest_difference == 0
-    assert f"gives NaN or Inf for {counts[0]} scores (torch for {counts[1]})" in Gate("val", 100).objections(
+    assert f"gives NaN or Inf for {counts[0]} scores (torch for {counts[1]})" in Gate("blocks", "val", 100).objections(
         "int8", compared
     )
 

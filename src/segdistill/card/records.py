@@ -85,12 +85,13 @@ def _record(folder: Path, content: Mapping[str, Any]) -> Record:
     for key, known in (("schema", (SCHEMA,)), ("format", FORMATS), ("precision", PRECISIONS), ("output", OUTPUTS)):
         if content[key] not in known:
             raise ValueError(f"{key}={content[key]!r}")
-    verified = {key: content["verified"][key] for key in ("split", "images", "miou", "drop", "passed")}
+    verified = {key: content["verified"][key] for key in ("dataset", "split", "images", "miou", "drop", "passed")}
     for key in ("images", "miou", "drop"):
         if verified[key] is not None and not abs(verified[key]) < math.inf:  # JSON's reader lets NaN through
             raise ValueError(f"{key}={verified[key]}")
-    if not isinstance(verified["split"], str):
-        raise TypeError(f"split={verified['split']!r}")
+    for key in ("dataset", "split"):
+        if not isinstance(verified[key], str):
+            raise TypeError(f"{key}={verified[key]!r}")
     size = content["size"]
     return Record(
         folder / _plain(content["file"]),

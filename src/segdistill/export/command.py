@@ -12,6 +12,7 @@ from rich.console import Console
 
 from segdistill import build
 from segdistill.bundle.opening import open_bundle
+from segdistill.data_checks import require_classes
 from segdistill.errors import UserError
 from segdistill.export.images import Images, resolved_size
 from segdistill.export.making import make
@@ -36,7 +37,9 @@ def export(cfg: DictConfig, typed: Sequence[str]) -> int:
     _require_values(cfg)
     run = Path(cfg.run)
     model, description = open_bundle(run)
-    sets = build.datasets(run_settings(run, cfg, typed), from_files=True)
+    settings = run_settings(run, cfg, typed)
+    require_classes(description, settings, run, "verify it on images of its own classes")
+    sets = build.datasets(settings, from_files=True)
     if cfg.verify.split not in sets:
         raise UserError(f"verify.split={cfg.verify.split}: the dataset has {', '.join(sets)}")
     size = resolved_size(cfg.size, sets[cfg.verify.split])
@@ -61,7 +64,7 @@ def export(cfg: DictConfig, typed: Sequence[str]) -> int:
         Deployed(model, cfg.output),
         replace(description, run=description.run or run.resolve().name, licence=cfg.licence),
         Images(sets["train"], cfg.calibration.images, sets[cfg.verify.split], cfg.verify.images, size, batch),
-        Gate(cfg.verify.split, cfg.max_drop),
+        Gate(settings.dataset.name, cfg.verify.split, cfg.max_drop),
         _command(typed),
     )
     if cfg.report == "json":

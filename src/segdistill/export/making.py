@@ -76,7 +76,7 @@ def make(
                 made.fail(one, error)
         if not opened:
             return made
-        print(f"verifying on {images.count} images of {gate.split}", file=sys.stderr)
+        print(f"verifying on {images.count} images of {gate.dataset}'s {gate.split}", file=sys.stderr)
         reference = Reference(network, replace(description, export=wanted[0].export))
         found = compare({one: file for one, (_, file) in opened.items()}, Predictor(reference), images.labelled())
         for one, (job, _) in opened.items():

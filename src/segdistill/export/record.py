@@ -24,10 +24,12 @@ class Gate:
     """What a file has to hold.
 
     Attributes:
-        split: whose images it was verified on.
+        dataset: whose images it is verified on.
+        split: of the dataset.
         max_drop: points of mIoU that it may lose.
     """
 
+    dataset: str
     split: str
     max_drop: float
 
@@ -79,6 +81,7 @@ def settle(
         "versions": versions(),
         "command": command,
         "verified": {
+            "dataset": gate.dataset,
             "split": gate.split,
             **asdict(found),
             "drop": found.drop,
