@@ -67,7 +67,7 @@ def test_a_good_file_and_its_record(tmp_path):
     assert json.loads(json.dumps(found.records)) == [record]
     content = (tmp_path / FILE).read_bytes()
     assert record["bytes"] == len(content)
-    assert record["sha256"] == hashlib.sha256(content).hexdigest()
+    assert record["sha256"] == {FILE: hashlib.sha256(content).hexdigest()}
     expected = {"format": "torch_export", "precision": "fp32", "output": "logits", "size": [16, 24], "batch": 1}
     assert {key: record[key] for key in expected} == expected
     assert (record["weights"], record["run"], record["licence"]) == ("ab", "run1", "CC0")

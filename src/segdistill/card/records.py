@@ -74,11 +74,11 @@ def _checked(path: Path, weights: str) -> Record:
         content = json.loads(path.read_bytes())
         record = _record(path.parent, content)
         files = [record.file.with_name(_plain(name)) for name in content["files"]]
-        told = content["sha256"], content["weights"]
+        digests = {file: str(content["sha256"][file.name]) for file in files}
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         problem = f"{path.name} is no record of an export ({type(error).__name__}: {error}); export again"
         return Record(path.with_name(path.stem), problem=problem)
-    return replace(record, problem=_problem(record, files, *told, weights))
+    return replace(record, problem=_problem(record, digests, content["weights"] == weights))
 
 
 def _record(folder: Path, content: Mapping[str, Any]) -> Record:
@@ -92,6 +92,8 @@ def _record(folder: Path, content: Mapping[str, Any]) -> Record:
     for key in ("dataset", "split"):
         if not isinstance(verified[key], str):
             raise TypeError(f"{key}={verified[key]!r}")
+    if content["file"] not in content["files"]:
+        raise ValueError(f"{content['file']!r} is none of its files")
     size = content["size"]
     return Record(
         folder / _plain(content["file"]),
@@ -112,13 +114,14 @@ def _plain(name: str) -> str:
     return name
 
 
-def _problem(record: Record, files: list[Path], sha256: str, exported: str, weights: str) -> str | None:
-    gone = [file.name for file in files if not file.is_file()]
+def _problem(record: Record, digests: Mapping[Path, str], fresh: bool) -> str | None:
+    gone = [file.name for file in digests if not file.is_file()]
     if gone:
         return f"{', '.join(gone)} is gone; export again"
-    if sum(file.stat().st_size for file in files) != record.bytes or _digest(record.file) != sha256:
-        return "the file is not the one that was verified (its hash differs); export again"
-    if exported != weights:
+    other = [file.name for file, digest in digests.items() if _digest(file) != digest]
+    if other or sum(file.stat().st_size for file in digests) != record.bytes:
+        return f"{', '.join(other) or 'the file'} is not the one that was verified (its hash differs); export again"
+    if not fresh:
         return "stale: the run's weights are others by now; export again"
     return None
 

@@ -1,6 +1,7 @@
 """What is known of an exported file, written beside it as JSON."""
 
 import hashlib
+import json
 import platform
 import time
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from segdistill.bundle.description import Description
-from segdistill.engine.run_folder import write_json
+from segdistill.engine.run_folder import write_text
 from segdistill.export.plan import Variant, belonging, record_of
 from segdistill.export.verify import Compared
 
@@ -62,9 +63,6 @@ def settle(
     """
     objections = gate.objections(variant.export.precision, found)
     place = variant.rejected if objections else variant.file
-    if not objections:
-        for path in (record_of(variant.rejected), *belonging(variant.rejected)):
-            path.unlink(missing_ok=True)  # an earlier attempt at the same file
     parts = list(zip(belonging(written), belonging(place), strict=True))
     record = {
         "schema": SCHEMA,
@@ -72,7 +70,7 @@ def settle(
         "files": [there.name for _, there in parts],
         **asdict(variant.export),
         "bytes": sum(path.stat().st_size for path, _ in parts),
-        "sha256": hashlib.sha256(written.read_bytes()).hexdigest(),
+        "sha256": {there.name: hashlib.sha256(path.read_bytes()).hexdigest() for path, there in parts},
         "student": description.student,
         "run": description.run,
         "licence": description.licence,
@@ -90,10 +88,13 @@ def settle(
             "objections": objections,
         },
     }
-    record_of(place).unlink(missing_ok=True)  # it would describe another file while these are moved
+    told = json.dumps(record, indent=2, allow_nan=False)  # what can fail, before anything is moved
+    earlier = [] if objections else [record_of(variant.rejected), *belonging(variant.rejected)]
+    for old in [record_of(place), *earlier]:  # the record would describe another file while these are moved
+        old.unlink(missing_ok=True)
     for path, there in reversed(parts):
         path.replace(there)
-    write_json(record_of(place), record)
+    write_text(record_of(place), told + "\n")
     return record
 
 
