@@ -76,13 +76,14 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
 
-def require_labels(source: SegmentationSet, indices: Sequence[int], name: str, *, skip: bool) -> None:
+def require_labels(source: SegmentationSet, indices: Sequence[int], name: str, otherwise: str, *, skip: bool) -> None:
     """Raise a UserError if no pixel of these images is labelled.
 
     Args:
         source: the images.
         indices: those that count.
         name: of the images, for the message.
+        otherwise: what to do then.
         skip: pass over masks that cannot be read.
     """
     for index in indices:
@@ -92,7 +93,7 @@ def require_labels(source: SegmentationSet, indices: Sequence[int], name: str, *
         except UserError:
             if not skip:
                 raise
-    raise UserError(f"{name}: none of its {len(indices)} images has a label; choose another split=")
+    raise UserError(f"{name}: none of its {len(indices)} images has a label; {otherwise}")
 
 
 def _told(cfg: DictConfig, key: str) -> bool:

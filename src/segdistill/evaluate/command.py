@@ -47,7 +47,8 @@ def evaluate(cfg: DictConfig, typed: Sequence[str]) -> None:
     settings = cfg if run is None else run_settings(run, cfg, typed)
     split, source = chosen_split(settings, cfg.split)
     indices = list(range(len(source) if cfg.images is None else min(cfg.images, len(source))))
-    require_labels(source, indices, f"{settings.dataset.name} ({split})", skip=settings.data.on_error == "skip")
+    name = f"{settings.dataset.name} ({split})"
+    require_labels(source, indices, name, "choose another split=", skip=settings.data.on_error == "skip")
     place = Place(folder(cfg, settings, split), chosen(cfg, settings, split), replace=cfg.replace)
     what = subject(cfg, settings, source, indices, own="student" in groups_of(typed))
     teacher, lacking = run_teacher(settings, run, cfg.agreement)

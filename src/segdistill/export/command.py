@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,15 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from rich.console import Console
 
 from segdistill import build
+from segdistill.bundle.description import Description
 from segdistill.bundle.opening import open_bundle
-from segdistill.data_checks import require_classes
+from segdistill.data.files import SegmentationSet
+from segdistill.data_checks import require_classes, require_labels
 from segdistill.errors import UserError
-from segdistill.export.images import Images, resolved_size
+from segdistill.export.images import Images, readable, resolved_size, spread
 from segdistill.export.making import make
 from segdistill.export.network import Deployed
-from segdistill.export.plan import require_free, require_installed, variants
+from segdistill.export.plan import Variant, require_free, require_installed, variants
 from segdistill.export.record import Gate
 from segdistill.export.table import show
 from segdistill.finished import run_settings
@@ -59,11 +61,12 @@ def export(cfg: DictConfig, typed: Sequence[str]) -> int:
     require_installed([one.export.format for one in wanted])
     if not cfg.replace:
         require_free(wanted)
+    description = replace(description, run=description.run or run.resolve().name, licence=cfg.licence)
     made = make(
         wanted,
         Deployed(model, cfg.output),
-        replace(description, run=description.run or run.resolve().name, licence=cfg.licence),
-        Images(sets["train"], cfg.calibration.images, sets[cfg.verify.split], cfg.verify.images, size, batch),
+        description,
+        _images(cfg, settings, sets, wanted, description),
         Gate(settings.dataset.name, cfg.verify.split, cfg.max_drop),
         _command(typed),
     )
@@ -72,6 +75,26 @@ def export(cfg: DictConfig, typed: Sequence[str]) -> int:
     else:
         show(made.records, wanted[0].file.parent, wide_console())
     return made.code
+
+
+def _images(
+    cfg: DictConfig,
+    settings: DictConfig,
+    sets: Mapping[str, SegmentationSet],
+    wanted: Sequence[Variant],
+    description: Description,
+) -> Images:
+    """Images that can be read, for int8 also of the training set; whatever is wrong with them is told at once."""
+    on_error = settings.data.on_error
+    train, source = sets["train"], sets[cfg.verify.split]
+    name = f"{settings.dataset.name}'s {cfg.verify.split}"
+    verifying = readable(source, spread(len(source), cfg.verify.images), name, on_error, mask=True)
+    require_labels(source, verifying, name, f"choose another verify.split= of {', '.join(sets)}", skip=False)
+    calibrating = []
+    if any(one.export.precision == "int8" for one in wanted):
+        chosen = spread(len(train), cfg.calibration.images)
+        calibrating = readable(train, chosen, f"{settings.dataset.name}'s train", on_error, mask=False)
+    return Images(train, calibrating, source, verifying, replace(description, export=wanted[0].export))
 
 
 def _command(typed: Sequence[str]) -> str:

@@ -12,12 +12,13 @@ from typing import Any
 
 from segdistill.bundle.description import Description
 from segdistill.engine.run_folder import write_text
+from segdistill.export.compared import Compared
 from segdistill.export.plan import Variant, belonging, record_of
-from segdistill.export.verify import Compared
 
 SCHEMA = 1
 PACKAGES = ("segdistill", "torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "executorch", "torchao")
 LEAST_AGREEMENT = 0.999  # of fp32: it computes the same, but for rounding
+LESS_TOGETHER = 0.1  # of the other precisions: what few pixels differ from many by
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,12 @@ class Gate:
         if precision == "fp32" and found.agreement < LEAST_AGREEMENT:
             told.append(
                 f"gives {100 * found.agreement:.2f} % of the pixels their class, fp32 must {LEAST_AGREEMENT:.1%}"
+            )
+        least = LEAST_AGREEMENT if precision == "fp32" else found.agreement - LESS_TOGETHER
+        if found.batch_agreement is not None and found.batch_agreement < least:
+            told.append(
+                f"gives {100 * found.batch_agreement:.2f} % of the pixels their class in a batch of different images, "
+                f"or at another size, and {100 * found.agreement:.2f} % image by image"
             )
         return told
 
