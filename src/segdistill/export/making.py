@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segdistill.bundle.description import Description
+from segdistill.export.folder import SCRATCH
 from segdistill.export.formats import FORMATS
 from segdistill.export.images import Images
 from segdistill.export.job import Job
@@ -64,7 +65,7 @@ def make(
     """
     made, folder = Made(), wanted[0].file.parent
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".exporting_", dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
         opened: dict[Variant, tuple[Job, Predictor]] = {}
         for number, one in enumerate(wanted):
             path = Path(scratch) / str(number) / one.file.name
