@@ -170,12 +170,19 @@ def _configured(name: str, arguments: Sequence[str], target: str, *more: object)
     if _told(arguments, name):
         return 2
     from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
 
     from segdistill.conf_dir import conf_dir
     from segdistill.outcome import guarded
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose(name, overrides=list(arguments))
+    missing = [str(key) for key in cfg if OmegaConf.is_missing(cfg, key)]
+    if missing:
+        print(
+            f"error: {', '.join(f'{key}=DIR' for key in missing)} must be given; see segdistill help", file=sys.stderr
+        )
+        return 2
     module, function = target.split(":")
     return guarded(lambda: getattr(importlib.import_module(module), function)(cfg, *more))
 

@@ -1,14 +1,17 @@
 """What can be wrong with how a config chooses and loads its images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from segdistill import build
+from segdistill.bundle.description import Description
+from segdistill.data.files import SegmentationSet
 from segdistill.data.held_out import HeldOut
 from segdistill.data.labelled import read_names
 from segdistill.errors import UserError
+from segdistill.ignore import IGNORE
 from segdistill.rules import RULES, broken
 
 
@@ -50,6 +53,47 @@ def labelled(cfg: DictConfig) -> Iterator[str]:
         read_names(Path(choice.file))
     except UserError as error:
         yield str(error)
+
+
+def require_classes(description: Description, settings: DictConfig, path: Path, otherwise: str) -> None:
+    """Raise a UserError if what is at ``path`` has been trained for other classes than the dataset has.
+
+    Args:
+        description: of the network.
+        settings: with the dataset.
+        path: where the network is.
+        otherwise: what to do then.
+    """
+    given, wanted = list(description.classes), list(settings.dataset.classes)
+    if given != wanted:
+        raise UserError(
+            f"{path} tells the {len(given)} classes of {description.dataset} ({_some(given)}), the dataset "
+            f"{settings.dataset.name} has {len(wanted)} ({_some(wanted)}); {otherwise}"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+
+
+def require_labels(source: SegmentationSet, indices: Sequence[int], name: str, otherwise: str, *, skip: bool) -> None:
+    """Raise a UserError if no pixel of these images is labelled.
+
+    Args:
+        source: the images.
+        indices: those that count.
+        name: of the images, for the message.
+        otherwise: what to do then.
+        skip: pass over masks that cannot be read.
+    """
+    for index in indices:
+        try:
+            if bool((source.mask(index) != IGNORE).any()):
+                return
+        except UserError:
+            if not skip:
+                raise
+    raise UserError(f"{name}: none of its {len(indices)} images has a label; {otherwise}")
 
 
 def _told(cfg: DictConfig, key: str) -> bool:

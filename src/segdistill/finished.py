@@ -1,6 +1,6 @@
 """The settings of a finished run, with what is typed now on top: where its images are may have changed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from segdistill import build
 from segdistill.bundle.shipped import shipped_targets
+from segdistill.conf_dir import conf_dir
 from segdistill.errors import UserError
 
 GROUPS = ("dataset", "data", "teacher", "paths")  # of a run's config, which a command may replace or change
@@ -42,6 +43,23 @@ def run_settings(run: Path, cfg: DictConfig, typed: Sequence[str]) -> DictConfig
     _take(settings, cfg, [one.key_or_group for one in OverridesParser.create().parse_overrides(list(typed))])
     _require_shipped(settings, cfg, path)
     return settings
+
+
+def require_effect(command: str, typed: Sequence[str], groups: Collection[str] = GROUPS) -> None:
+    """Raise a UserError that lists every override which would change nothing.
+
+    Args:
+        command: whose own keys are those of ``conf/COMMAND.yaml``.
+        typed: the overrides.
+        groups: what else it reads of the config that it starts from.
+    """
+    own = [str(key) for key in OmegaConf.load(conf_dir() / f"{command}.yaml") if key != "defaults"]
+    overrides = OverridesParser.create().parse_overrides(list(typed))
+    idle = [one.input_line for one in overrides if one.key_or_group.split(".", 1)[0] not in (*own, *groups)]
+    if idle:
+        raise UserError(
+            f"{', '.join(map(str, idle))}: without effect, take it away; {command} reads {', '.join((*groups, *own))}"
+        )
 
 
 def _take(settings: DictConfig, cfg: DictConfig, keys: Sequence[str]) -> None:

@@ -46,22 +46,26 @@ def write_onnx(path, *, size=SIZE, output="logits", extra=0):
     return path
 
 
-def record(path, weights, *, miou=0.5, passed=True, size=SIZE, **more):
-    """What ``segdistill export`` writes beside a file."""
+def record(path, weights, *, miou=0.5, passed=True, size=SIZE, dataset="streets", parts=(), **more):
+    """What ``segdistill export`` writes beside a file; ``parts`` are others that belong to it."""
+    files = [path, *parts]
     content = {
         "schema": 1,
         "file": path.name,
-        "files": [path.name],
+        "files": [one.name for one in files],
         "format": "onnx",
         "precision": "fp32",
         "output": "logits",
         "size": size,
         "batch": 1,
-        "bytes": path.stat().st_size,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "bytes": sum(one.stat().st_size for one in files),
+        "sha256": {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in files},
         "weights": weights,
-        "verified": {"split": "val", "images": 3, "miou": miou, "drop": 0.25, "max_drop": 1.0, "passed": passed},
-    } | more
+        "verified": {
+            "dataset": dataset, "split": "val", "images": 3, "miou": miou, "drop": 0.25, "max_drop": 1.0,
+            "passed": passed,
+        },
+    } | more  # fmt: skip
     path.with_name(f"{path.name}.json").write_text(json.dumps(content))
     return content
 

@@ -38,11 +38,12 @@ def test_records_are_ordered_by_format_and_precision(tmp_path):
 
 def test_all_files_of_a_variant_count(tmp_path):
     file, _ = exported(tmp_path)
-    file.with_suffix(".bin").write_bytes(b"weights")
-    record(file, WEIGHTS, files=[file.name, "tiny_fp32.bin"], bytes=16)
-    assert [one.problem for one in read_records(tmp_path, WEIGHTS)] == [None]
-    file.with_suffix(".bin").write_bytes(b"other weights")
-    assert "is not the one that was verified" in read_records(tmp_path, WEIGHTS)[0].problem
+    weights = file.with_suffix(".bin")
+    weights.write_bytes(b"weights")
+    record(file, WEIGHTS, parts=[weights])
+    assert [(one.bytes, one.problem) for one in read_records(tmp_path, WEIGHTS)] == [(16, None)]
+    weights.write_bytes(b"Weights")
+    assert read_records(tmp_path, WEIGHTS)[0].problem.startswith("tiny_fp32.bin is not the one that was verified")
 
 
 @pytest.mark.parametrize(
@@ -51,8 +52,12 @@ def test_all_files_of_a_variant_count(tmp_path):
         (lambda file: file.unlink(), "tiny_fp32.onnx is gone; export again"),
         (lambda file: file.write_bytes(b"A network"), "is not the one that was verified"),
         (lambda file: record(file, "tea"), "stale: the run's weights are others by now"),
-        (lambda file: record(file, WEIGHTS, file="../../elsewhere.onnx"), "must be a name"),
-        (lambda file: record(file, WEIGHTS, files=["/etc/passwd"]), "must be a name"),
+        (lambda file: record(file, WEIGHTS, file="../../elsewhere.onnx"), "is none of its files"),
+        (lambda file: record(file, WEIGHTS, file="../evil", files=["../evil"]), "must be a name"),
+        (lambda file: record(file, WEIGHTS, files=[file.name, "/etc/passwd"]), "must be a name"),
+        (lambda file: record(file, WEIGHTS, sha256="of one file"), "is no record of an export"),
+        (lambda file: record(file, WEIGHTS, sha256={}), "is no record of an export"),
+        (lambda file: record(file, WEIGHTS, files=[]), "is no record of an export"),
         (lambda file: record(file, WEIGHTS, schema=2), "schema=2"),
         (lambda file: record(file, WEIGHTS, format="abacus"), "format='abacus'"),
         (lambda file: record(file, WEIGHTS, miou="<b>"), "miou='<b>'"),
@@ -62,6 +67,7 @@ def test_all_files_of_a_variant_count(tmp_path):
         (lambda file: record(file, WEIGHTS, files=["\x1b[2J.onnx"]), "printable"),
         (lambda file: record(file, WEIGHTS, format="\x1b[2J"), "format='\\x1b[2J'"),
         (lambda file: record(file, WEIGHTS, miou=float("nan")), "NaN is no finite number"),
+        (lambda file: record(file, WEIGHTS, dataset=None), "is no record of an export"),
         (lambda file: record(file, WEIGHTS, verified=None), "is no record of an export"),
         (lambda file: file.with_name("tiny_fp32.onnx.json").write_text('{"schema": 1,'), "is no record of an export"),
         (lambda file: file.with_name("tiny_fp32.onnx.json").write_text("[]"), "is no record of an export"),

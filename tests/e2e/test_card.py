@@ -108,7 +108,7 @@ def test_what_is_typed_wrong_is_told_before_anything_is_measured(run, overrides,
 
 
 def test_a_run_that_cannot_have_a_card(tmp_path):
-    assert "run=DIR is missing" in card().err
+    assert "run=DIR must be given" in card().err
     assert "holds no bundle" in card(f"run={tmp_path / 'nowhere'}").err
     finished_run(tmp_path / "run")
     ended = card(f"run={tmp_path / 'run'}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from segdistill.overrides import check_overrides
 from tests.e2e.conftest import TINY, command, train
 
 
@@ -31,6 +32,7 @@ def test_a_run_becomes_a_file(run):
     assert record["size"] == [64, 96]
     assert record["command"] == f"segdistill export 'run={run}' format=torch_export report=json licence=CC0"
     assert (record["run"], record["licence"]) == (run.name, "CC0")
+    assert (record["verified"]["dataset"], record["verified"]["split"]) == ("synthetic", "val")
     assert json.loads((run / "exports" / "fast_scnn_fp32.pt2.json").read_text()) == record
 
     again = export(run, "format=[torch_export,onnx]")
@@ -55,14 +57,36 @@ def test_a_file_that_fails_the_gate(run, tmp_path):
         (["size=[8,8]"], "stride 32"),
         (["verify.split=holiday"], "verify.split=holiday: the dataset has train, val, test"),
         (["batch=0", "max_drop=much"], "batch=0: must be a whole number of at least 1, or dynamic"),
+        (["dataset.classes=[a,b]"], "verify it on images of its own classes"),
+        (["max_drop=inf"], "max_drop=inf: must be a finite number"),
+        (["max_drop=true"], "max_drop=True: must be a finite number"),
+        (["licence='two\nlines'"], "must be at most 200 printable characters"),
+        ([f"licence={'x' * 201}"], "must be at most 200 printable characters"),
+        (["out=a_file"], "out=a_file: is a file; give a folder"),
+        (["student=bisenetv2", "epochs=7"], "student=bisenetv2, epochs=7: without effect, take it away; export reads"),
         (["report=xml"], "report=xml: must be text or json"),
     ],
 )
 def test_bad_input_is_refused_at_once(run, overrides, message):
+    Path("a_file").write_text("")
+    before = sorted(run.rglob("*"))
     ended = export(run, *overrides)
 
     assert ended.code == 2
     assert message in ended.err
+    assert sorted(run.rglob("*")) == before
+
+
+def test_no_run():
+    from segdistill import cli
+
+    ended = command(lambda: sys.exit(cli.VERBS["export"](["format=onnx"])))
+    assert (ended.code, ended.err) == (2, "error: run=DIR must be given; see segdistill help\n")
+
+
+def test_the_root_of_the_images_is_taken_without_naming_the_dataset():
+    assert check_overrides(["run=x", "dataset.root=/elsewhere"], "export") == []
+    assert check_overrides(["run=x", "dataset.rot=/elsewhere"], "export") != []
 
 
 def test_a_folder_without_a_bundle(tmp_path):

@@ -1,10 +1,13 @@
 """What is known, and refused, before anything is computed."""
 
 import sys
+import threading
+import time
 
 import pytest
 
 from segdistill.errors import UserError
+from segdistill.export.folder import SCRATCH, held
 from segdistill.export.images import resolved_size, spread
 from segdistill.export.plan import belonging, record_of, require_free, require_installed, variants
 from tests import tiny
@@ -58,23 +61,53 @@ def test_a_precision_that_a_format_lacks(tmp_path):
         planned(tmp_path, ("onnx", "torch_export"), ("fp32", "int8"))
 
 
-@pytest.mark.parametrize("there", ["tiny_fp32.xml", "tiny_fp32.bin", "tiny_fp32.xml.json"])
+@pytest.mark.parametrize("there", ["tiny_fp32.xml", "tiny_fp32.bin", "tiny_fp32.xml.json", "tiny_fp32.rejected.bin"])
 def test_nothing_is_overwritten_unasked(tmp_path, there):
     found = planned(tmp_path, ("onnx", "openvino"))
-    require_free(found)
+    require_free(found, replace=False)
     (tmp_path / there).write_text("")
+    require_free(found, replace=True)
 
     with pytest.raises(UserError, match=f"already there: .*{there}; replace=true"):
-        require_free(found)
+        require_free(found, replace=False)
 
 
-def test_a_runtime_that_is_not_installed(monkeypatch):
-    for name in ("openvino", "segdistill.export.openvino", "segdistill.runtimes.openvino"):
+@pytest.mark.parametrize(
+    ("precision", "library", "modules"),
+    [
+        ("fp32", "openvino", ("segdistill.export.openvino", "segdistill.runtimes.openvino")),
+        ("int8", "nncf", ("segdistill.export.openvino_int8",)),
+    ],
+)
+def test_a_library_that_is_not_installed(tmp_path, monkeypatch, precision, library, modules):
+    for name in (library, *modules):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setitem(sys.modules, library, None)
 
-    with pytest.raises(UserError, match=r"format=openvino: needs openvino.*pip install 'segdistill\[export\]'"):
-        require_installed(["openvino"])
+    told = rf"format=openvino precision={precision}: needs {library}.*pip install 'segdistill\[export\]'"
+    with pytest.raises(UserError, match=told):
+        require_installed(planned(tmp_path, ("openvino",), (precision,)))
+
+
+def test_one_process_at_a_time_writes_to_a_folder(tmp_path, capsys):
+    folder, order = tmp_path / "exports", []
+
+    def second():
+        with held(folder):
+            order.append("second")
+
+    with held(folder):
+        (folder / f"{SCRATCH}killed").mkdir()
+        other = threading.Thread(target=second)
+        other.start()
+        while "waiting" not in (said := capsys.readouterr().err):
+            time.sleep(0.01)
+        order.append("first")
+    other.join()
+
+    assert order == ["first", "second"]
+    assert f"another process is exporting to {folder}" in said
+    assert not list(folder.glob(f"{SCRATCH}*"))
 
 
 def test_sizes():

@@ -74,7 +74,7 @@ def warnings(
         yield "the variants take images of different sizes: their latencies are not comparable"
     if any(one["input"][0] > 1 for one in good):
         yield "some variants take several images at once (see input): theirs is the latency of all of them"
-    if len({(one["split"], one["images"]) for one in good}) > 1:
+    if len({(one["dataset"], one["split"], one["images"]) for one in good}) > 1:
         yield "the variants were verified on different images: their mIoU are not comparable"
     if formats := sorted({one["format"] for one in good} - set(target.formats or [one["format"] for one in good])):
         yield f"{', '.join(formats)}: shown, but not recommended: {target.name} runs {', '.join(target.formats or ())}"

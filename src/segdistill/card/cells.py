@@ -51,9 +51,9 @@ def facts(document: Mapping[str, Any]) -> Iterator[str]:
     }
     for parameters, multiply_adds, (height, width) in sorted(counted):
         yield f"{parameters / 1e6:.3f} M parameters, {multiply_adds:.2f} GMACs at {height}x{width}"
-    verified = {(one["split"], one["images"]) for one in document["variants"] if one["split"]}
-    for split, images in sorted(verified):
-        yield f"mIoU of the exported file on {images} images of {document['dataset']}'s {split}"
+    verified = {(one["dataset"], one["split"], one["images"]) for one in document["variants"] if one["split"]}
+    for dataset, split, images in sorted(verified):
+        yield f"mIoU of the exported file on {images} images of {dataset}'s {split}"
     machine = document["machine"]
     yield f"{document['threads']} threads, {machine['cpu']}, {machine['system']}"
     yield ", ".join(f"{name} {version}" for name, version in machine["runtimes"].items())

@@ -21,8 +21,6 @@ from segdistill.verbs import require_output, wide_console
 def card(cfg: DictConfig) -> None:
     """Measure, show and write ``card.json`` and ``card.html``; ``cfg`` as in ``conf/card.yaml``."""
     require_output(cfg.output, "text", "json", "html")
-    if OmegaConf.is_missing(cfg, "run"):
-        raise UserError("run=DIR is missing: the folder of a finished run with exported files")
     target, measuring, size = _target(cfg), _measuring(cfg), _size(cfg.size)
     run = Path(cfg.run)
     document = make(run, target, measuring, size, lambda line: print(line, file=sys.stderr))

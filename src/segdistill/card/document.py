@@ -55,7 +55,7 @@ def make(
             variant["parameters"] = parameter_count(model.network)
             if variant["problem"] is None:  # else the size may be no size
                 variant["gmacs"] = count(tuple(variant["input"][2:]))
-        variants.append(variant | judge(variant, target.budgets(_teachers_miou(metrics, record))))
+        variants.append(variant | judge(variant, target.budgets(_teachers_miou(metrics, description.dataset, record))))
     _mark_front(variants)
     return {
         "schema": SCHEMA,
@@ -88,6 +88,7 @@ def _described(record: Record, student: str, size: tuple[int, int], threads: int
         **dict.fromkeys((*FOUND, "parameters", "gmacs")),
         "miou": verified.get("miou"),
         "drop": verified.get("drop"),
+        "dataset": verified.get("dataset"),
         "split": verified.get("split"),
         "images": verified.get("images"),
         "gate": None if record.verified is None else "passed" if record.passed else "failed",
@@ -108,9 +109,10 @@ def _any_size(size: tuple[int, int] | None, records: Sequence[Record], metrics: 
     return size or (fixed[0] if fixed else (int(trained[0]), int(trained[1])))
 
 
-def _teachers_miou(metrics: Mapping[str, Any], record: Record) -> float | None:
-    """On the images that the file was verified on."""
-    split = (record.verified or {}).get("split")
+def _teachers_miou(metrics: Mapping[str, Any], dataset: str, record: Record) -> float | None:
+    """On the images that the file was verified on; of another dataset than the run's it is not known."""
+    verified = record.verified or {}
+    split = verified.get("split") if verified.get("dataset") == dataset else None
     found: float | None = (((metrics.get("teacher") or {}).get(split)) or {}).get("miou")
     return found
 

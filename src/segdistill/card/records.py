@@ -73,22 +73,26 @@ def _checked(path: Path, weights: str) -> Record:
         content = parsed(path.read_text())
         record = _record(path.parent, content)
         files = [record.file.with_name(_plain(name)) for name in content["files"]]
-        told = content["sha256"], content["weights"]
+        digests = {file: str(content["sha256"][file.name]) for file in files}
+        fresh = content["weights"] == weights
     except (OSError, *UNUSABLE) as error:
         problem = f"{shown(path.name)} is no record of an export ({type(error).__name__}: {error}); export again"
         return Record(path.with_name(shown(path.stem)), problem=problem)
-    return replace(record, problem=_problem(record, files, *told, weights))
+    return replace(record, problem=_problem(record, digests, fresh))
 
 
 def _record(folder: Path, content: Mapping[str, Any]) -> Record:
     for key, known in (("schema", (SCHEMA,)), ("format", FORMATS)):
         if content[key] not in known:
             raise ValueError(f"{key}={content[key]!r}")
-    verified = {key: content["verified"][key] for key in ("split", "images", "miou", "drop", "passed")}
-    printable(verified["split"])
+    verified = {key: content["verified"][key] for key in ("dataset", "split", "images", "miou", "drop", "passed")}
+    for key in ("dataset", "split"):
+        printable(verified[key])
     for key in ("images", "miou", "drop"):
         _require_number(key, verified[key])
     _require_number("bytes", content["bytes"])
+    if content["file"] not in content["files"]:
+        raise ValueError(f"{content['file']!r} is none of its files")
     file = folder / _plain(content["file"])
     return Record(file, **asdict(exported(content)), bytes=content["bytes"], verified=verified)
 
@@ -105,13 +109,14 @@ def _plain(name: Any) -> str:
     return str(name)
 
 
-def _problem(record: Record, files: list[Path], sha256: str, exported: str, weights: str) -> str | None:
-    gone = [file.name for file in files if not file.is_file()]
+def _problem(record: Record, digests: Mapping[Path, str], fresh: bool) -> str | None:
+    gone = [file.name for file in digests if not file.is_file()]
     if gone:
         return f"{', '.join(gone)} is gone; export again"
-    if sum(file.stat().st_size for file in files) != record.bytes or _digest(record.file) != sha256:
-        return "the file is not the one that was verified (its hash differs); export again"
-    if exported != weights:
+    other = [file.name for file, digest in digests.items() if _digest(file) != digest]
+    if other or sum(file.stat().st_size for file in digests) != record.bytes:
+        return f"{', '.join(other) or 'the file'} is not the one that was verified (its hash differs); export again"
+    if not fresh:
         return "stale: the run's weights are others by now; export again"
     return None
 

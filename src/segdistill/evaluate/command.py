@@ -17,6 +17,7 @@ from segdistill.checks import check_config
 from segdistill.data.files import SegmentationSet
 from segdistill.data.loading import same_size
 from segdistill.data.palette import class_colors
+from segdistill.data_checks import require_labels
 from segdistill.engine.teacher import Teacher
 from segdistill.errors import UserError
 from segdistill.evaluate import plots, table
@@ -27,7 +28,6 @@ from segdistill.evaluate.subject import Subject, chosen_device, subject
 from segdistill.evaluate.teacher import run_teacher
 from segdistill.evaluate.worst import draw_worst
 from segdistill.finished import run_settings
-from segdistill.ignore import IGNORE
 from segdistill.metrics.suite import GROUPS, Suite
 from segdistill.quiet import quieten
 from segdistill.report.pictures import predict
@@ -47,7 +47,8 @@ def evaluate(cfg: DictConfig, typed: Sequence[str]) -> None:
     settings = cfg if run is None else run_settings(run, cfg, typed)
     split, source = chosen_split(settings, cfg.split)
     indices = list(range(len(source) if cfg.images is None else min(cfg.images, len(source))))
-    require_labels(source, indices, f"{settings.dataset.name} ({split})", skip=settings.data.on_error == "skip")
+    name = f"{settings.dataset.name} ({split})"
+    require_labels(source, indices, name, "choose another split=", skip=settings.data.on_error == "skip")
     place = Place(folder(cfg, settings, split), chosen(cfg, settings, split), replace=cfg.replace)
     what = subject(cfg, settings, source, indices, own="student" in groups_of(typed))
     teacher, lacking = run_teacher(settings, run, cfg.agreement)
@@ -96,18 +97,6 @@ def chosen_split(settings: DictConfig, wanted: str) -> tuple[str, SegmentationSe
     if split not in sets:
         raise UserError(f"split={split}: dataset {settings.dataset.name} has {', '.join(sets)}")
     return split, sets[split]
-
-
-def require_labels(source: SegmentationSet, indices: Sequence[int], name: str, *, skip: bool) -> None:
-    """Raise a UserError if no pixel of these images is labelled."""
-    for index in indices:
-        try:
-            if bool((source.mask(index) != IGNORE).any()):
-                return
-        except UserError:
-            if not skip:
-                raise
-    raise UserError(f"{name}: none of its {len(indices)} images has a label; choose another split=")
 
 
 def _measure(

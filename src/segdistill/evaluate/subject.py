@@ -15,6 +15,7 @@ from segdistill import build, transfer
 from segdistill.bundle.description import Description
 from segdistill.data.files import SegmentationSet
 from segdistill.data.palette import class_colors
+from segdistill.data_checks import require_classes
 from segdistill.errors import UserError
 from segdistill.evaluate.masks import predicted_masks
 from segdistill.evaluate.pipeline import Picture
@@ -24,6 +25,10 @@ from segdistill.runtimes.eager import EagerSession
 from segdistill.runtimes.opening import open_session
 from segdistill.runtimes.session import Session
 from segdistill.runtimes.sliding import SlidingWindow
+
+OTHERWISE = (
+    "evaluate it on its own dataset, or give the masks that it predicts as predictions=DIR, in the dataset's classes"
+)
 
 
 class Subject(NamedTuple):
@@ -73,7 +78,7 @@ def subject(
         else:
             device = "cpu" if cfg.device == "auto" else device
             session = open_session(path, threads=cfg.threads, device=device, trust=cfg.trust)
-        require_classes(session.description, settings, path)
+        require_classes(session.description, settings, path, OTHERWISE)
         told = {"kind": "run" if cfg.file is None else "file", "path": str(path)}
     description = session.description
     if cfg.window is not None:
@@ -100,21 +105,6 @@ def chosen_device(cfg: DictConfig) -> str:
         raise UserError("device=cuda: this machine has no CUDA device; use device=cpu")
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     return automatic if cfg.device == "auto" else str(cfg.device)
-
-
-def require_classes(description: Description, settings: DictConfig, path: Path) -> None:
-    """Raise a UserError if what is at ``path`` has been trained for other classes than the dataset has."""
-    given, wanted = list(description.classes), list(settings.dataset.classes)
-    if given != wanted:
-        raise UserError(
-            f"{path} tells the {len(given)} classes of {description.dataset} ({_some(given)}), the dataset "
-            f"{settings.dataset.name} has {len(wanted)} ({_some(wanted)}); evaluate it on its own dataset, or give the "
-            "masks that it predicts as predictions=DIR, in the dataset's classes"
-        )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
 
 def _masks(folder: Path, settings: DictConfig, source: SegmentationSet, indices: Sequence[int]) -> Subject:

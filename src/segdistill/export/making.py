@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segdistill.bundle.description import Description
+from segdistill.export.folder import SCRATCH
 from segdistill.export.formats import FORMATS
 from segdistill.export.images import Images
 from segdistill.export.job import Job
@@ -37,7 +38,7 @@ class Made:
     code: int = 0
 
     def fail(self, variant: Variant, error: Exception) -> None:
-        """Note that one could not be made; the others go on."""
+        """Note that one could not be made or run; the others go on."""
         code, message = explain(error)
         print(f"error: {variant}: {message}", file=sys.stderr)
         self.failed[str(variant)] = message
@@ -64,7 +65,7 @@ def make(
     """
     made, folder = Made(), wanted[0].file.parent
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".exporting_", dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
         opened: dict[Variant, tuple[Job, Predictor]] = {}
         for number, one in enumerate(wanted):
             path = Path(scratch) / str(number) / one.file.name
@@ -76,11 +77,17 @@ def make(
                 made.fail(one, error)
         if not opened:
             return made
-        print(f"verifying on {images.count} images of {gate.split}", file=sys.stderr)
-        reference = Reference(network, replace(description, export=wanted[0].export))
-        found = compare({one: file for one, (_, file) in opened.items()}, Predictor(reference), images.labelled())
-        for one, (job, _) in opened.items():
-            record = settle(one, job.path, job.description, found[one], gate, command)
+        print(f"verifying on {len(images.verifying)} images of {gate.dataset}'s {gate.split}", file=sys.stderr)
+        found = compare(
+            {one: file for one, (_, file) in opened.items()},
+            Predictor(Reference(network, replace(description, export=wanted[0].export))),
+            images.labelled(),
+            images.batches(),
+            failed=made.fail,
+        )
+        for one, compared in found.items():
+            job, _ = opened[one]
+            record = settle(one, job.path, job.description, compared, gate, command)
             made.records.append(record)
             for objection in record["verified"]["objections"]:
                 print(f"error: {one}: {objection}; it is kept as {record['file']}", file=sys.stderr)

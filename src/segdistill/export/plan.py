@@ -93,22 +93,23 @@ def variants(
     return found
 
 
-def require_free(wanted: Sequence[Variant]) -> None:
-    """Raise a UserError that names every file that would be overwritten."""
-    there = [str(path) for one in wanted for path in [*belonging(one.file), record_of(one.file)] if path.exists()]
-    if there:
+def require_free(wanted: Sequence[Variant], *, replace: bool) -> None:
+    """Raise a UserError that names every file that would be overwritten or removed, unless ``replace`` allows it."""
+    files = [file for one in wanted for file in (one.file, one.rejected)]
+    there = [str(path) for file in files for path in [*belonging(file), record_of(file)] if path.exists()]
+    if there and not replace:
         raise UserError(f"already there: {', '.join(there)}; replace=true writes them anew, out=DIR elsewhere")
 
 
-def require_installed(formats: Sequence[str]) -> None:
-    """Raise a UserError that says what to install for the formats whose modules cannot be imported."""
+def require_installed(wanted: Sequence[Variant]) -> None:
+    """Raise a UserError that says what to install for the files whose modules cannot be imported."""
     told = []
-    for name in formats:
-        one = FORMATS[name]
+    for one in wanted:
+        how = FORMATS[one.export.format]
         try:
-            importlib.import_module(one.writer)
-            importlib.import_module(one.runtime)
+            for module in (how.writer, how.runtime, *(how.int8 if one.export.precision == "int8" else ())):
+                importlib.import_module(module)
         except ModuleNotFoundError as error:
-            told.append(str(missing(f"format={name}", error, one.extra)))
+            told.append(str(missing(f"format={one.export.format} precision={one.export.precision}", error, how.extra)))
     if told:
         raise UserError("\n".join(told))

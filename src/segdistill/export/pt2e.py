@@ -17,6 +17,6 @@ def quantized(job: Job) -> GraphModule:
     prepared = prepare_pt2e(job.program().module(), quantizer)
     with torch.inference_mode():
         for image in job.calibration():
-            prepared(image.expand(job.wanted.batch or 1, -1, -1, -1))
+            prepared(image)
     converted: GraphModule = convert_pt2e(prepared)
     return converted

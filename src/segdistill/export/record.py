@@ -1,6 +1,7 @@
 """What is known of an exported file, written beside it as JSON."""
 
 import hashlib
+import json
 import platform
 import time
 from collections.abc import Sequence
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from segdistill.bundle.description import Description
-from segdistill.engine.run_folder import write_json
+from segdistill.engine.run_folder import write_text
+from segdistill.export.compared import Compared
 from segdistill.export.plan import Variant, belonging, record_of
-from segdistill.export.verify import Compared
 
 SCHEMA = 1
 PACKAGES = ("segdistill", "torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "executorch", "torchao")
 LEAST_AGREEMENT = 0.999  # of fp32: it computes the same, but for rounding
+LESS_TOGETHER = 0.1  # of the other precisions: what few pixels differ from many by
 
 
 @dataclass(frozen=True)
@@ -24,21 +26,31 @@ class Gate:
     """What a file has to hold.
 
     Attributes:
-        split: whose images it was verified on.
+        dataset: whose images it is verified on.
+        split: of the dataset.
         max_drop: points of mIoU that it may lose.
     """
 
+    dataset: str
     split: str
     max_drop: float
 
     def objections(self, precision: str, found: Compared) -> list[str]:
         """Why a file does not pass; empty if it does."""
         told = []
+        if found.not_finite or found.not_finite_eager:
+            told.append(f"gives NaN or Inf for {found.not_finite} scores (torch for {found.not_finite_eager})")
         if found.drop is not None and found.drop > self.max_drop:
             told.append(f"loses {found.drop:.2f} points of mIoU, more than max_drop={self.max_drop:g}")
         if precision == "fp32" and found.agreement < LEAST_AGREEMENT:
             told.append(
                 f"gives {100 * found.agreement:.2f} % of the pixels their class, fp32 must {LEAST_AGREEMENT:.1%}"
+            )
+        least = LEAST_AGREEMENT if precision == "fp32" else found.agreement - LESS_TOGETHER
+        if found.batch_agreement is not None and found.batch_agreement < least:
+            told.append(
+                f"gives {100 * found.batch_agreement:.2f} % of the pixels their class in a batch of different images, "
+                f"or at another size, and {100 * found.agreement:.2f} % image by image"
             )
         return told
 
@@ -58,9 +70,6 @@ def settle(
     """
     objections = gate.objections(variant.export.precision, found)
     place = variant.rejected if objections else variant.file
-    if not objections:
-        for path in (record_of(variant.rejected), *belonging(variant.rejected)):
-            path.unlink(missing_ok=True)  # an earlier attempt at the same file
     parts = list(zip(belonging(written), belonging(place), strict=True))
     record = {
         "schema": SCHEMA,
@@ -68,7 +77,7 @@ def settle(
         "files": [there.name for _, there in parts],
         **asdict(variant.export),
         "bytes": sum(path.stat().st_size for path, _ in parts),
-        "sha256": hashlib.sha256(written.read_bytes()).hexdigest(),
+        "sha256": {there.name: hashlib.sha256(path.read_bytes()).hexdigest() for path, there in parts},
         "student": description.student,
         "run": description.run,
         "licence": description.licence,
@@ -77,6 +86,7 @@ def settle(
         "versions": versions(),
         "command": command,
         "verified": {
+            "dataset": gate.dataset,
             "split": gate.split,
             **asdict(found),
             "drop": found.drop,
@@ -85,10 +95,13 @@ def settle(
             "objections": objections,
         },
     }
-    record_of(place).unlink(missing_ok=True)  # it would describe another file while these are moved
+    told = json.dumps(record, indent=2, allow_nan=False)  # what can fail, before anything is moved
+    earlier = [] if objections else [record_of(variant.rejected), *belonging(variant.rejected)]
+    for old in [record_of(place), *earlier]:  # the record would describe another file while these are moved
+        old.unlink(missing_ok=True)
     for path, there in reversed(parts):
         path.replace(there)
-    write_json(record_of(place), record)
+    write_text(record_of(place), told + "\n")
     return record
 
 

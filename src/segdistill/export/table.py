@@ -14,7 +14,7 @@ def show(records: Sequence[dict[str, Any]], folder: Path, console: Console) -> N
         return
     first = records[0]["verified"]
     table = Table(
-        title=f"verified on {first['images']} images of {first['split']}; "
+        title=f"verified on {first['images']} images of {first['dataset']}'s {first['split']}; "
         f"torch gives {_percent(first['miou_eager'])} % mIoU at the same input size",
         title_justify="left",
     )

@@ -1,7 +1,7 @@
 """Runs exported files in their own runtimes beside the network in torch, on the same images."""
 
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from segdistill.bundle.description import Description
+from segdistill.export.compared import Compared, Sums, classes_of, counted
 from segdistill.export.network import Deployed
-from segdistill.metrics.confusion import confusion_matrices
 from segdistill.metrics.scores import scores
 from segdistill.predictor import Predictor
 
@@ -30,50 +30,13 @@ class Reference:
         return found
 
 
-@dataclass(frozen=True)
-class Compared:
-    """What a file gives, beside what torch gives for the same images at the same input size.
-
-    Attributes:
-        images: how many.
-        largest_difference: of logits or probabilities; None for classes.
-        agreement: share of the pixels that get the same class.
-        miou: of the file, a fraction; None if nothing is labelled.
-        miou_eager: of torch.
-    """
-
-    images: int
-    largest_difference: float | None
-    agreement: float
-    miou: float | None
-    miou_eager: float | None
-
-    @property
-    def drop(self) -> float | None:
-        """Points of mIoU that the file loses; below 0 if it gains."""
-        return None if self.miou is None or self.miou_eager is None else 100 * (self.miou_eager - self.miou)
-
-
-class _Sums:
-    """What is summed over the images for one file."""
-
-    def __init__(self, num_classes: int) -> None:
-        self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-        self.difference: float | None = None
-        self.equal, self.pixels = 0, 0
-
-    def add(self, found: np.ndarray, eager: np.ndarray, truth: Tensor) -> None:
-        """One image: scores (C, H, W) or classes (H, W) of the file and of torch."""
-        if found.ndim == 3:
-            self.difference = max(self.difference or 0.0, float(np.abs(found - eager).max()))
-        classes, expected = _classes(found), _classes(eager)
-        self.equal += int((classes == expected).sum())
-        self.pixels += classes.numel()
-        self.matrix += counted(classes, truth, len(self.matrix))
-
-
 def compare(
-    files: Mapping[Name, Predictor], reference: Predictor, images: Iterable[tuple[np.ndarray, Tensor]]
+    files: Mapping[Name, Predictor],
+    reference: Predictor,
+    images: Iterable[tuple[np.ndarray, Tensor]],
+    batches: Iterable[np.ndarray] = (),
+    *,
+    failed: Callable[[Name, Exception], None],
 ) -> dict[Name, Compared]:
     """Compare files with torch, image by image, so that torch computes once and nothing is held.
 
@@ -81,35 +44,58 @@ def compare(
         files: by a name.
         reference: the network in torch.
         images: (H, W, 3) uint8 RGB with masks (H, W) of class numbers, 255 = ignore.
+        batches: (N, 3, H, W) in [0, 1], compared without labels.
+        failed: is told of a file that cannot be run, which the result then lacks.
     """
     names = reference.classes
-    sums = {name: _Sums(len(names)) for name in files}
+    sums = {name: (Sums(len(names)), Sums(len(names))) for name in files}
     eager, count = torch.zeros(len(names), len(names), dtype=torch.int64), 0
-    for image, truth in images:
-        expected = reference.scores(image)
-        eager += counted(_classes(expected), truth, len(names))
-        for name, file in files.items():
-            sums[name].add(file.scores(image), expected, truth)
-        count += 1
+    for ask, truth in _questions(images, batches):
+        expected = ask(reference)
+        if truth is not None:
+            eager += counted(classes_of(expected[0]), truth, len(names))
+            count += 1
+        for name, (alone, together) in list(sums.items()):
+            try:
+                for found, one in zip(ask(files[name]), expected, strict=True):
+                    (together if truth is None else alone).add(found, one, truth)
+            except Exception as error:  # whatever a runtime raises
+                failed(name, error)
+                del sums[name]
     best = scores(eager, names).miou
     return {
         name: Compared(
             images=count,
-            largest_difference=one.difference,
-            agreement=one.equal / max(1, one.pixels),
-            miou=scores(one.matrix, names).miou,
+            not_finite=alone.not_finite + together.not_finite,
+            not_finite_eager=alone.not_finite_eager + together.not_finite_eager,
+            largest_difference=max(
+                (one.difference for one in (alone, together) if one.difference is not None), default=None
+            ),
+            agreement=alone.agreement,
+            batch_agreement=together.agreement if together.pixels else None,
+            miou=scores(alone.matrix, names).miou,
             miou_eager=best,
         )
-        for name, one in sums.items()
+        for name, (alone, together) in sums.items()
     }
 
 
-def counted(classes: Tensor, truth: Tensor, num_classes: int) -> Tensor:
-    """The confusion matrix (C, C) of one image."""
-    return confusion_matrices(classes[None], truth[None], num_classes, num_predicted=num_classes)[0]
+Question = Callable[[Predictor], Sequence[np.ndarray]]
 
 
-def _classes(found: np.ndarray) -> Tensor:
-    """Scores (C, H, W) or classes (H, W) -> int64 (H, W)."""
-    tensor = torch.from_numpy(np.ascontiguousarray(found))
-    return tensor.argmax(dim=0) if tensor.ndim == 3 else tensor.long()
+def _questions(
+    images: Iterable[tuple[np.ndarray, Tensor]], batches: Iterable[np.ndarray]
+) -> Iterator[tuple[Question, Tensor | None]]:
+    """What a file and torch are asked for, with the labels."""
+    for batch in batches:
+        yield partial(_of_batch, batch), None
+    for image, truth in images:
+        yield partial(_of_image, image), truth
+
+
+def _of_batch(batch: np.ndarray, file: Predictor) -> Sequence[np.ndarray]:
+    return list(file.session.run(batch))
+
+
+def _of_image(image: np.ndarray, file: Predictor) -> Sequence[np.ndarray]:
+    return [file.scores(image)]
