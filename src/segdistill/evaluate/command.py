@@ -26,7 +26,7 @@ from segdistill.evaluate.place import Place
 from segdistill.evaluate.subject import Subject, chosen_device, subject
 from segdistill.evaluate.teacher import run_teacher
 from segdistill.evaluate.worst import draw_worst
-from segdistill.finished import run_settings
+from segdistill.finished import run_settings, typed_keys
 from segdistill.ignore import IGNORE
 from segdistill.metrics.suite import GROUPS, Suite
 from segdistill.quiet import quieten
@@ -50,7 +50,7 @@ def evaluate(cfg: DictConfig, typed: Sequence[str]) -> None:
     require_labels(source, indices, f"{settings.dataset.name} ({split})", skip=settings.data.on_error == "skip")
     place = Place(folder(cfg, settings, split), chosen(cfg, settings, split), replace=cfg.replace)
     what = subject(cfg, settings, source, indices, own="student" in groups_of(typed))
-    teacher, lacking = run_teacher(settings, run, cfg.agreement)
+    teacher, lacking = run_teacher(settings, run, cfg.agreement, typed_keys(typed))
     for remark in (*what.remarks, *([f"no agreement with the teacher: {lacking}"] if lacking else [])):
         log.warning("%s", remark)
     suite = Suite(
