@@ -96,6 +96,15 @@ def test_the_result_is_the_same_for_any_number_of_threads_and_as_a_plain_loop_s(
     assert result(1) == result(3) == plain.result()
 
 
+@pytest.mark.parametrize("logits", [True, False])
+def test_scores_of_a_diverged_network_are_refused_by_the_image_s_name(logits):
+    scores = np.full((3, 16, 24), 1 / 3, np.float32)
+    scores[1, 2, 3] = np.nan
+    found = (Prediction(one, scores) for one in pictures(Set(1), [0], "raise"))
+    with pytest.raises(UserError, match=r"drive/000: the network's scores are not finite .* diverged"):
+        list(measured(Suite(["a", "b", "c"]), found, logits=logits))
+
+
 def test_scores_become_classes_and_probabilities():
     logits = np.float32([[[0, 2]], [[1, 2]], [[0, 3]]])
     mask, probabilities = classes_and_probabilities(logits, logits=True)
