@@ -1,5 +1,6 @@
 """What the user has chosen: whether it makes sense, where it goes, and what makes two evaluations the same one."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,5 +114,13 @@ def chosen(cfg: DictConfig, settings: DictConfig, split: str) -> dict[str, Any]:
     what: dict[str, Any] = {key: cfg[key] and str(Path(cfg[key]).resolve()) for key in ways}
     if not any(what.values()):
         what = {"student": build.plain(cfg.student), "weights": cfg.transfer.weights}
-    source = {"dataset": settings.dataset.name, "split": split, "on_error": settings.data.on_error}
+    source = {
+        "dataset": settings.dataset.name,
+        "source": build.plain(settings.dataset.source),
+        "held_out": build.plain(settings.data.held_out),
+        "labelled": build.plain(settings.data.labelled) if split == "train" else None,
+        "split": split,
+        "on_error": settings.data.on_error,
+    }
+    source = json.loads(json.dumps(source))  # as it is found again: a mapping's keys are text
     return {**what, **source, **{key: build.plain(cfg[key]) for key in CHOSEN}}
