@@ -165,6 +165,8 @@ def config():
         ({"file": "a.onnx", "predictions": "masks"}, "file=a.onnx and predictions=masks: give one of them"),
         ({"predictions": "masks", "threads": 2}, "threads: masks are taken as they are"),
         ({"overlap": 0.2}, "overlap: has no effect without window=[H,W]"),
+        ({"metrics": ["confusion"], "agreement": True}, "agreement=true: metrics=['confusion'] leaves it out; change"),
+        ({"metrics": ["agreement"], "agreement": False}, "agreement=false: metrics=['agreement'] asks for it; change"),
         ({"file": "a.onnx", "transfer": {"head": "new"}}, "transfer=...: a.onnx is evaluated as it is"),
     ],
 )  # fmt: skip

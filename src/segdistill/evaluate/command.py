@@ -50,14 +50,16 @@ def evaluate(cfg: DictConfig, typed: Sequence[str]) -> None:
     require_labels(source, indices, f"{settings.dataset.name} ({split})", skip=settings.data.on_error == "skip")
     place = Place(folder(cfg, settings, split), chosen(cfg, settings, split), replace=cfg.replace)
     what = subject(cfg, settings, source, indices, own="student" in groups_of(typed))
-    teacher, lacking = run_teacher(settings, run, cfg.agreement, typed_keys(typed))
+    groups = GROUPS if cfg.metrics == "all" else tuple(cfg.metrics)
+    compared = cfg.agreement if "agreement" in groups else False
+    teacher, lacking = run_teacher(settings, run, compared, typed_keys(typed))
     for remark in (*what.remarks, *([f"no agreement with the teacher: {lacking}"] if lacking else [])):
         log.warning("%s", remark)
     suite = Suite(
         list(settings.dataset.classes),
         tolerance=cfg.tolerance,
         trimap=list(cfg.trimap),
-        groups=GROUPS if cfg.metrics == "all" else list(cfg.metrics),
+        groups=groups,
     )
     with place.written() as part:
         began = time.monotonic()

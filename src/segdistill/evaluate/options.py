@@ -89,6 +89,9 @@ def _without_effect(cfg: DictConfig, groups: set[str]) -> Iterator[str]:
         yield f"{', '.join(network)}: {given} is evaluated as it is; take one of the two away"
     if given is not None and cfg.run is None and "dataset" not in groups:
         yield f"{given}: on which images? give run=DIR, or dataset=NAME dataset.root=DIR"
+    if isinstance(cfg.agreement, bool) and cfg.metrics != "all" and cfg.agreement != ("agreement" in cfg.metrics):
+        which = f"agreement={str(cfg.agreement).lower()}: metrics={list(cfg.metrics)}"
+        yield f"{which} {'leaves it out' if cfg.agreement else 'asks for it'}; change one of them"
     if cfg.predictions is not None:
         inert = [group for group in ("window", "overlap", "tta", "device", "threads") if group in groups]
         if inert:
