@@ -16,6 +16,7 @@ from segdistill.data.loading import OnError, read
 from segdistill.errors import UserError
 from segdistill.metrics.suite import Found, Suite
 from segdistill.predict.sizes import highest
+from segdistill.runtimes.averaging import softmax
 
 AHEAD = 4  # images that are decoded before they are asked for
 ROOM = 2**30  # bytes of scores that wait to be measured
@@ -144,5 +145,4 @@ def classes_and_probabilities(scores: np.ndarray, *, logits: bool) -> tuple[np.n
     """Predicted classes (H, W) uint8 and probabilities (K, H, W) float32 of scores, or of classes alone."""
     if scores.ndim == 2:
         return scores, None
-    probabilities = torch.from_numpy(scores).softmax(dim=0).numpy() if logits else scores
-    return highest(scores), probabilities
+    return highest(scores), softmax(scores, axis=0) if logits else scores
