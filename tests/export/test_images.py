@@ -6,7 +6,7 @@ import pytest
 from segdistill.bundle.description import Export
 from segdistill.errors import UserError
 from segdistill.export.images import Images, readable
-from segdistill.predict.sizes import batch_of
+from segdistill.predict.sizes import as_taken, batch_of
 from tests import tiny
 from tests.export.parts import described
 
@@ -22,7 +22,8 @@ def test_calibration_sees_images_as_the_predictor_makes_them(size, batch):
     given = images(source, size, batch)
 
     for index, found in enumerate(given.calibration()):
-        expected = batch_of(source.image(index).permute(1, 2, 0).numpy(), given.description)
+        taken = as_taken(source.image(index).permute(1, 2, 0).numpy(), given.description)
+        expected = batch_of([taken], batch or 1)
         np.testing.assert_array_equal(found.numpy(), expected)
         assert found.shape == (batch or 1, 3, *(size or (16, 24)))
     assert index == 1

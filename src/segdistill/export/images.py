@@ -14,7 +14,7 @@ from segdistill.bundle.description import Description
 from segdistill.data.files import SegmentationSet
 from segdistill.data.loading import OnError, sizes
 from segdistill.errors import UserError
-from segdistill.predict.sizes import batch_of
+from segdistill.predict.sizes import as_taken, batch_of
 
 SEVERAL = 3  # images in a batch of any number
 
@@ -97,8 +97,11 @@ class Images:
 
     def calibration(self) -> Iterator[Tensor]:
         """Training images (N, 3, H, W) in [0, 1], read anew at every call, just as the files will get images."""
+        export = self.description.export
+        assert export is not None
         for index in self.calibrating:
-            yield torch.from_numpy(batch_of(_pixels(self.train, index), self.description))
+            taken = as_taken(_pixels(self.train, index), self.description)
+            yield torch.from_numpy(batch_of([taken], export.batch or 1))
 
     def labelled(self) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Images (H, W, 3) uint8 RGB with their masks (H, W)."""
@@ -115,9 +118,10 @@ class Images:
             odd = [max(self.description.least, side * 3 // 4) | 1 for side in (height, width)]
             sizes = [*((height, width) for _ in sizes), (odd[0], odd[1])]
         for size in sizes:
-            alone = replace(self.description, export=replace(export, size=size, batch=1))
-            chosen = islice(cycle(self.verifying), export.batch or SEVERAL)
-            yield np.concatenate([batch_of(_pixels(self.source, index), alone) for index in chosen])
+            fixed = replace(self.description, export=replace(export, size=size))
+            count = export.batch or SEVERAL
+            chosen = islice(cycle(self.verifying), count)
+            yield batch_of([as_taken(_pixels(self.source, index), fixed) for index in chosen], count)
 
 
 def _pixels(source: SegmentationSet, index: int) -> np.ndarray:
