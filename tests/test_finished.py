@@ -15,6 +15,8 @@ CAMVID = {"name": "camvid", "root": "old", "classes": ["sky"], "splits": ["train
 NETWORK = {"_target_": "segdistill.models.teachers.smp.smp_model", "arch": "fpn", "encoder_name": "resnet18",
            "encoder_weights": None, "classes": 1}  # fmt: skip
 
+HELD_OUT = ["data.held_out.share=0.3", "data.held_out.block=1", "data.held_out.gap=0"]
+
 
 @pytest.fixture(scope="module")
 def default():
@@ -28,7 +30,7 @@ def settings(tmp_path, default):
 
     def made(changes=None, typed=(), cfg=None):
         data = {"held_out": {"share": None}, "residence": "disk"}
-        run = {"dataset": CAMVID, "data": data, "teacher": {"checkpoint": "t.pth", "network": NETWORK}}
+        run = {"dataset": CAMVID, "data": data, "teacher": {"checkpoint": "t.pth", "network": NETWORK}, "paths": {}}
         OmegaConf.save(OmegaConf.merge(run, changes or {}), tmp_path / "config.yaml")
         return run_settings(tmp_path, OmegaConf.merge(default, cfg or {}), typed)
 
@@ -50,8 +52,7 @@ def test_a_run_says_neither_where_to_write_nor_which_lists_to_read(settings, def
 
 
 def test_the_images_that_were_trained_on_are_those_that_the_run_names(tmp_path):
-    held_out = ["data.held_out.share=0.3", "data.held_out.block=1", "data.held_out.gap=0"]
-    run = composed(f"paths.outputs={tmp_path}", "data.labelled.fraction=0.5", *held_out)
+    run = composed(f"paths.outputs={tmp_path}", "data.labelled.fraction=0.5", *HELD_OUT)
     names = build.datasets(run)["train"].names
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(run, resolve=True))
     (tmp_path / "train_images.txt").write_text("\n".join(names))
@@ -92,3 +93,15 @@ def test_what_a_teacher_may_call_unless_it_is_typed(settings, changes, key):
 
 def test_a_recipe_is_not_followed_and_thus_anybody_s(settings):
     require_shipped(settings({"teacher": {"recipe": {"optimizer": {"_target_": "my.Own"}}}}), "teacher", [], "c")
+
+
+@pytest.mark.parametrize("wanted", [["val"], ["train", "test"]])
+def test_some_of_the_splits_are_those_of_all_and_nothing_else_is_read(tmp_path, monkeypatch, wanted):
+    cfg = composed(f"paths.outputs={tmp_path}", *HELD_OUT)
+    every = {split: one.names for split, one in build.datasets(cfg).items()}
+    assert list(every) == build.split_names(cfg) == ["train", "val", "test"]
+    read, instantiate = [], build.instantiate
+    monkeypatch.setattr(build, "instantiate", lambda node, split: read.append(split) or instantiate(node, split=split))
+    found = build.datasets(cfg, only=wanted)
+    assert {split: one.names for split, one in found.items()} == {split: every[split] for split in wanted}
+    assert set(read) == {"train" if split == "val" else split for split in wanted}  # val is held out of train

@@ -14,7 +14,7 @@ from segdistill.bundle.description import file_name
 from segdistill.conf_dir import conf_dir
 from segdistill.errors import UserError
 
-GROUPS = ("dataset", "data", "teacher")  # of a run's config, which a command may replace or change
+GROUPS = ("dataset", "data", "teacher", "paths")  # of a run's config, which a command may replace or change
 CALLS = {"dataset": "source", "teacher": "network"}  # where a group says what the program calls
 PRETRAINED = ("encoder_weights", "pretrained")  # arguments that open files, or fetch them
 

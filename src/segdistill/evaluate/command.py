@@ -93,11 +93,11 @@ def chosen_split(settings: DictConfig, wanted: str) -> tuple[str, SegmentationSe
     """
     if "root" in settings.dataset.source and settings.dataset.root is None:
         raise UserError(f"dataset.root must be given: dataset.root=DIR says where {settings.dataset.name} lies")
-    sets = build.datasets(settings, from_files=True)
-    split = ("test" if "test" in sets else "val") if wanted == "auto" else wanted
-    if split not in sets:
-        raise UserError(f"split={split}: dataset {settings.dataset.name} has {', '.join(sets)}")
-    return split, sets[split]
+    names = build.split_names(settings)
+    split = ("test" if "test" in names else "val") if wanted == "auto" else wanted
+    if split not in names:
+        raise UserError(f"split={split}: dataset {settings.dataset.name} has {', '.join(names)}")
+    return split, build.datasets(settings, from_files=True, only=[split])[split]
 
 
 def require_labels(source: SegmentationSet, indices: Sequence[int], name: str, *, skip: bool) -> None:
