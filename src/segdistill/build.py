@@ -1,6 +1,6 @@
 """From the config to objects. After this no class sees a config."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,25 +31,34 @@ from segdistill.errors import UserError
 from segdistill.models.network import SegModel
 
 
-def datasets(cfg: DictConfig, *, from_files: bool = False) -> dict[str, SegmentationSet]:
-    """The splits by name; a set without labelled test images has no ``test``.
+def datasets(
+    cfg: DictConfig, *, from_files: bool = False, only: Collection[str] | None = None
+) -> dict[str, SegmentationSet]:
+    """The splits by name, or ``only`` some, so that the others need not be there; see ``split_names``.
 
     They are read from where ``data.residence`` has them, or ``from_files`` whatever that says. With
     ``data.held_out`` validation is on blocks of the training images, and the dataset's own ``val`` is not read. Of
     what is left to train on, ``data.labelled`` chooses.
     """
     blocks = held_out(cfg)
-    splits = [split for split in cfg.dataset.splits if not (blocks and split == "val")]
-    sets: dict[str, SegmentationSet] = {split: instantiate(cfg.dataset.source, split=split) for split in splits}
+    wanted = [split for split in split_names(cfg) if only is None or split in only]
+    read = dict.fromkeys("train" if blocks and split == "val" else split for split in wanted)
+    sets: dict[str, SegmentationSet] = {split: instantiate(cfg.dataset.source, split=split) for split in read}
     if not from_files:
         sets = residing(cfg, sets)
-    known = sets["train"]
-    if blocks:
+    known = sets.get("train")
+    if known is not None and blocks:
         sets["train"], sets["val"] = blocks.split(known)
-    sets["train"] = labelled_images(cfg, sets["train"], known)
-    if cfg.data.residence == "device":
-        common_size(sets["train"])  # before a teacher is trained
-    return sets
+    if known is not None and "train" in wanted:
+        sets["train"] = labelled_images(cfg, sets["train"], known)
+        if cfg.data.residence == "device":
+            common_size(sets["train"])  # before a teacher is trained
+    return {split: sets[split] for split in wanted}
+
+
+def split_names(cfg: DictConfig) -> list[str]:
+    """The splits that there are; a set without labelled test images has no ``test``."""
+    return list(dict.fromkeys([*cfg.dataset.splits, *(["val"] if held_out(cfg) else [])]))
 
 
 def held_out(cfg: DictConfig) -> HeldOut | None:

@@ -10,6 +10,7 @@ from PIL import Image
 from segdistill.errors import UserError
 from segdistill.predict.images import MAX_PIXELS, Source, decoded
 from segdistill.predict.sizes import at_size, batch_of, highest
+from segdistill.runtimes.averaging import softmax
 from segdistill.runtimes.opening import open_session
 from segdistill.runtimes.session import Session
 
@@ -91,8 +92,7 @@ class Predictor:
         found = self.scores(image)
         if export is not None and export.output == "probabilities":
             return found
-        found = np.exp(found - found.max(axis=0))
-        return np.asarray(found / found.sum(axis=0))
+        return softmax(found, axis=0)
 
     def colour(self, mask: np.ndarray) -> np.ndarray:
         """The classes' colours, (H, W, 3) uint8, of a mask (H, W) uint8; numbers that are no class are black."""

@@ -151,6 +151,8 @@ def config():
         ({"split": "tset"}, "split=tset: dataset synthetic has train, val, test"),
         ({"dataset": {"classes": list("abcdefghi")}}, "has 9 (a, b, c, d, ...); evaluate it on its own dataset"),
         ({"out": "{run}"}, "holds other files; give another folder, out=DIR, or replace=true to write there"),
+        ({"dataset": {"source": {"seed": 9}}}, "an evaluation with other settings (source); give another folder,"),
+        ({"data": {"held_out": {"share": 0.5, "block": 1, "gap": 0}}}, "with other settings (held_out); give another"),
         ({"metrics": ["confusion"]}, "an evaluation with other settings (metrics); give another folder, out=DIR, or"),
         ({"predictions": "nowhere"}, "predictions=nowhere: is no folder"),
         ({"teacher": {"checkpoint": "gone"}, "agreement": True, "out": "o"}, "weights are not at gone any more; give"),
@@ -163,6 +165,8 @@ def config():
         ({"file": "a.onnx", "predictions": "masks"}, "file=a.onnx and predictions=masks: give one of them"),
         ({"predictions": "masks", "threads": 2}, "threads: masks are taken as they are"),
         ({"overlap": 0.2}, "overlap: has no effect without window=[H,W]"),
+        ({"metrics": ["confusion"], "agreement": True}, "agreement=true: metrics=['confusion'] leaves it out; change"),
+        ({"metrics": ["agreement"], "agreement": False}, "agreement=false: metrics=['agreement'] asks for it; change"),
         ({"file": "a.onnx", "transfer": {"head": "new"}}, "transfer=...: a.onnx is evaluated as it is"),
     ],
 )  # fmt: skip

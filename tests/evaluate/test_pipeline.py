@@ -12,6 +12,7 @@ from segdistill.errors import UserError
 from segdistill.evaluate import pipeline
 from segdistill.evaluate.pipeline import Prediction, chunks, classes_and_probabilities, in_order, measured, pictures
 from segdistill.metrics.suite import Suite
+from segdistill.runtimes.averaging import softmax
 from tests.tiny import Set
 
 
@@ -90,10 +91,18 @@ def test_the_result_is_the_same_for_any_number_of_threads_and_as_a_plain_loop_s(
 
     plain = Suite(["a", "b", "c"])
     for number in (0, 1, 2, 3, 5, 6, 7, 8):
-        logits = torch.from_numpy(scores[number])
-        mask = logits.argmax(0).to(torch.uint8).numpy()
-        plain.update(source.mask(number).numpy(), mask, logits.softmax(0).numpy())
+        mask = scores[number].argmax(0).astype(np.uint8)
+        plain.update(source.mask(number).numpy(), mask, softmax(scores[number], axis=0))
     assert result(1) == result(3) == plain.result()
+
+
+@pytest.mark.parametrize("logits", [True, False])
+def test_scores_of_a_diverged_network_are_refused_by_the_image_s_name(logits):
+    scores = np.full((3, 16, 24), 1 / 3, np.float32)
+    scores[1, 2, 3] = np.nan
+    found = (Prediction(one, scores) for one in pictures(Set(1), [0], "raise"))
+    with pytest.raises(UserError, match=r"drive/000: the network's scores are not finite .* diverged"):
+        list(measured(Suite(["a", "b", "c"]), found, logits=logits))
 
 
 def test_scores_become_classes_and_probabilities():

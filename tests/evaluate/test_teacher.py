@@ -18,7 +18,8 @@ def loaded(monkeypatch):
 
 
 def settings(checkpoint):
-    return OmegaConf.create({"teacher": {"checkpoint": checkpoint}})
+    network = {"_target_": "segdistill.models.teachers.smp.smp_model", "encoder_weights": "imagenet"}
+    return OmegaConf.create({"teacher": {"checkpoint": checkpoint, "network": network}})
 
 
 def run(folder, teacher):
@@ -39,9 +40,27 @@ def test_an_auto_trained_one_is_where_the_run_found_it(tmp_path, loaded):
     assert loaded == [str(tmp_path / "auto")]
 
 
-def test_one_that_was_used_as_it_was_built_is_built_again(tmp_path, loaded):
-    assert run_teacher(settings(None), run(tmp_path, {"checkpoint": None}), "auto")[0] == "teacher"
+def test_one_that_was_used_as_it_was_built_is_built_again_only_where_that_is_typed(tmp_path, loaded):
+    folder = run(tmp_path, {"checkpoint": None})
+    none, why = run_teacher(settings(None), folder, "auto")
+    assert none is None
+    assert "no weights file: it was used as it was built" in why
+    keys = ["teacher.checkpoint", "teacher.network.encoder_weights"]
+    assert run_teacher(settings(None), folder, "auto", keys)[0] == "teacher"
     assert loaded == [None]
+
+
+def test_one_that_cannot_be_built_ends_only_who_insists_on_it(tmp_path, loaded):
+    (tmp_path / "mine.pth").write_text("")
+    hostile = OmegaConf.merge(
+        settings(str(tmp_path / "mine.pth")), {"teacher": {"network": {"checkpoint_path": "payload.pth"}}}
+    )
+    none, why = run_teacher(hostile, tmp_path, "auto")
+    assert none is None
+    assert "teacher.network.checkpoint_path=payload.pth, which does not come with segdistill" in why
+    with pytest.raises(UserError, match="does not come with segdistill"):
+        run_teacher(hostile, tmp_path, True)
+    assert loaded == []
 
 
 def test_one_that_is_gone_is_told_and_only_a_mistake_if_it_must_be_there(tmp_path, loaded):

@@ -167,7 +167,7 @@ def test_int8_is_small_and_agrees(plain, tmp_path, batch):
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_a_dynamic_file_takes_any_size_and_number(tmp_path, precision):
     one = written(job(tmp_path / "dynamic.pte", precision, size=None, batch=None))
-    for shape in ((1, 3, *SIZE), (3, 3, 70, 90)):
+    for shape in ((1, 3, *SIZE), (3, 3, 70, 90), (6, 3, *SIZE)):
         found, expected = compared(one, torch.rand(shape))
         assert np.abs(found - expected).max() < {"fp32": 1e-5, "fp16": 2e-3, "int8": 0.1}[precision]
     with pytest.raises(UserError, match=r"images 1x3x2049x48: .* made for 4x3x2048x2048"):

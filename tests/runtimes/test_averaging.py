@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from segdistill.bundle.description import Description, Export
 from segdistill.errors import UserError
 from segdistill.predictor import Predictor
+from segdistill.runtimes import averaging
 from segdistill.runtimes.augmented import Augmented, resized
 from segdistill.runtimes.sliding import SlidingWindow
 
@@ -35,6 +37,16 @@ def softmax(logits):
 
 def images(height, width, count=2):
     return np.random.default_rng(0).random((count, 3, height, width), dtype=np.float32)
+
+
+def test_probabilities_are_torch_s_and_large_logits_do_not_overflow():
+    logits = np.random.default_rng(0).normal(0, 100, (2, 5, 3, 4)).astype(np.float32)
+    logits[0, 1] = -np.inf
+    for axis in (0, 1):
+        found = averaging.softmax(logits, axis)
+        assert found.dtype == np.float32
+        expected = torch.from_numpy(logits).softmax(axis).numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("size", [(6, 8), (4, 4), (2, 3), (1, 1)], ids=str)

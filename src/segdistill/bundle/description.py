@@ -100,8 +100,8 @@ def described(content: Mapping[str, Any]) -> Description:
         raise ValueError(f"{len(classes)} classes and {len(palette)} colours: must be 1..255 classes, a colour each")
     export = content.get("export")
     return Description(
-        student=_name(content["student"]),
-        dataset=_name(content["dataset"]),
+        student=file_name(content["student"]),
+        dataset=file_name(content["dataset"]),
         classes=classes,
         palette=palette,
         **{key: printable(content.get(key, "")) for key in ("run", "licence", "weights")},
@@ -118,7 +118,7 @@ def _export(content: Any) -> Export:
     if size is not None and len(listed(size)) != 2:
         raise ValueError(f"size={size!r}: must be [H, W] or null")
     return Export(
-        _name(content["format"]),
+        file_name(content["format"]),
         content["precision"],
         content["output"],
         None if size is None else (_count(size[0]), _count(size[1])),
@@ -126,8 +126,12 @@ def _export(content: Any) -> Export:
     )
 
 
-def _name(value: Any) -> str:
-    """Text that goes into the names of files."""
+def file_name(value: Any) -> str:
+    """Text that may go into the name of a file.
+
+    Raises:
+        ValueError, TypeError: it is none, or would lead elsewhere.
+    """
     if printable(value).startswith(".") or not value or set(value) & set("/\\:"):
         raise ValueError(f"{value!r}: must be a name without / \\ and :, and not start with a dot")
     return str(value)

@@ -27,7 +27,7 @@ from segdistill.evaluate.place import Place
 from segdistill.evaluate.subject import Subject, chosen_device, subject
 from segdistill.evaluate.teacher import run_teacher
 from segdistill.evaluate.worst import draw_worst
-from segdistill.finished import run_settings
+from segdistill.finished import run_settings, typed_keys
 from segdistill.metrics.suite import GROUPS, Suite
 from segdistill.quiet import quieten
 from segdistill.report.pictures import predict
@@ -51,14 +51,16 @@ def evaluate(cfg: DictConfig, typed: Sequence[str]) -> None:
     require_labels(source, indices, name, "choose another split=", skip=settings.data.on_error == "skip")
     place = Place(folder(cfg, settings, split), chosen(cfg, settings, split), replace=cfg.replace)
     what = subject(cfg, settings, source, indices, own="student" in groups_of(typed))
-    teacher, lacking = run_teacher(settings, run, cfg.agreement)
+    groups = GROUPS if cfg.metrics == "all" else tuple(cfg.metrics)
+    compared = cfg.agreement if "agreement" in groups else False
+    teacher, lacking = run_teacher(settings, run, compared, typed_keys(typed))
     for remark in (*what.remarks, *([f"no agreement with the teacher: {lacking}"] if lacking else [])):
         log.warning("%s", remark)
     suite = Suite(
         list(settings.dataset.classes),
         tolerance=cfg.tolerance,
         trimap=list(cfg.trimap),
-        groups=GROUPS if cfg.metrics == "all" else list(cfg.metrics),
+        groups=groups,
     )
     with place.written() as part:
         began = time.monotonic()
@@ -92,11 +94,11 @@ def chosen_split(settings: DictConfig, wanted: str) -> tuple[str, SegmentationSe
     """
     if "root" in settings.dataset.source and settings.dataset.root is None:
         raise UserError(f"dataset.root must be given: dataset.root=DIR says where {settings.dataset.name} lies")
-    sets = build.datasets(settings, from_files=True)
-    split = ("test" if "test" in sets else "val") if wanted == "auto" else wanted
-    if split not in sets:
-        raise UserError(f"split={split}: dataset {settings.dataset.name} has {', '.join(sets)}")
-    return split, sets[split]
+    names = build.split_names(settings)
+    split = ("test" if "test" in names else "val") if wanted == "auto" else wanted
+    if split not in names:
+        raise UserError(f"split={split}: dataset {settings.dataset.name} has {', '.join(names)}")
+    return split, build.datasets(settings, from_files=True, only=[split])[split]
 
 
 def _measure(

@@ -1,5 +1,6 @@
 """What the user has chosen: whether it makes sense, where it goes, and what makes two evaluations the same one."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,9 @@ def _without_effect(cfg: DictConfig, groups: set[str]) -> Iterator[str]:
         yield f"{', '.join(network)}: {given} is evaluated as it is; take one of the two away"
     if given is not None and cfg.run is None and "dataset" not in groups:
         yield f"{given}: on which images? give run=DIR, or dataset=NAME dataset.root=DIR"
+    if isinstance(cfg.agreement, bool) and cfg.metrics != "all" and cfg.agreement != ("agreement" in cfg.metrics):
+        which = f"agreement={str(cfg.agreement).lower()}: metrics={list(cfg.metrics)}"
+        yield f"{which} {'leaves it out' if cfg.agreement else 'asks for it'}; change one of them"
     if cfg.predictions is not None:
         inert = [group for group in ("window", "overlap", "tta", "device", "threads") if group in groups]
         if inert:
@@ -113,5 +117,13 @@ def chosen(cfg: DictConfig, settings: DictConfig, split: str) -> dict[str, Any]:
     what: dict[str, Any] = {key: cfg[key] and str(Path(cfg[key]).resolve()) for key in ways}
     if not any(what.values()):
         what = {"student": build.plain(cfg.student), "weights": cfg.transfer.weights}
-    source = {"dataset": settings.dataset.name, "split": split, "on_error": settings.data.on_error}
+    source = {
+        "dataset": settings.dataset.name,
+        "source": build.plain(settings.dataset.source),
+        "held_out": build.plain(settings.data.held_out),
+        "labelled": build.plain(settings.data.labelled) if split == "train" else None,
+        "split": split,
+        "on_error": settings.data.on_error,
+    }
+    source = json.loads(json.dumps(source))  # as it is found again: a mapping's keys are text
     return {**what, **source, **{key: build.plain(cfg[key]) for key in CHOSEN}}

@@ -13,8 +13,10 @@ from torch import Tensor
 from segdistill.cores import cores
 from segdistill.data.files import SegmentationSet
 from segdistill.data.loading import OnError, read
+from segdistill.errors import UserError
 from segdistill.metrics.suite import Found, Suite
 from segdistill.predict.sizes import highest
+from segdistill.runtimes.averaging import softmax
 
 AHEAD = 4  # images that are decoded before they are asked for
 ROOM = 2**30  # bytes of scores that wait to be measured
@@ -26,6 +28,7 @@ class Picture(NamedTuple):
     """Image ``number`` of a set, (H, W, 3) uint8, and its truth, (H, W) uint8; ``failed``: why it could not be read."""
 
     number: int
+    name: str
     image: np.ndarray
     truth: np.ndarray
     failed: str = ""
@@ -66,7 +69,8 @@ def pictures(source: SegmentationSet, indices: Sequence[int], on_error: OnError)
 
     def decode(index: int) -> Picture:
         image, mask, failed = read(source, index, on_error)
-        return Picture(index, np.ascontiguousarray(image.permute(1, 2, 0).numpy()), mask.numpy(), "".join(failed))
+        pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+        return Picture(index, source.names[index], pixels, mask.numpy(), "".join(failed))
 
     with ThreadPoolExecutor(min(AHEAD, cores())) as pool:
         yield from in_order(pool, decode, indices, most=AHEAD)
@@ -88,12 +92,20 @@ def measured(
         predictions: taken one by one, in this thread.
         logits: what their scores are, where they are no classes.
         threads: so many; None for one a core.
+
+    Raises:
+        UserError: the scores of an image are no numbers.
     """
 
     def measure(one: Prediction) -> Measured:
         if one.picture.failed:
             return Measured(one.picture.number, None, one.picture.failed)
         mask, probabilities = classes_and_probabilities(one.scores, logits=logits)
+        if probabilities is not None and not np.isfinite(probabilities.sum()):  # -inf is a logit of probability 0
+            raise UserError(
+                f"{one.picture.name}: the network's scores are not finite (NaN or infinite): its training has "
+                "diverged, or the precision of an exported file is too low for it"
+            )
         return Measured(one.picture.number, suite.measure(one.picture.truth, mask, probabilities, teacher=one.teacher))
 
     threads = threads or cores()
@@ -133,5 +145,4 @@ def classes_and_probabilities(scores: np.ndarray, *, logits: bool) -> tuple[np.n
     """Predicted classes (H, W) uint8 and probabilities (K, H, W) float32 of scores, or of classes alone."""
     if scores.ndim == 2:
         return scores, None
-    probabilities = torch.from_numpy(scores).softmax(dim=0).numpy() if logits else scores
-    return highest(scores), probabilities
+    return highest(scores), softmax(scores, axis=0) if logits else scores

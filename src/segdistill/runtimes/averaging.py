@@ -14,9 +14,16 @@ def probabilities(session: Session, images: np.ndarray) -> np.ndarray:
     found = session.run(np.ascontiguousarray(images))
     if session.description.output == "probabilities":
         return found
-    shifted = np.exp(found - found.max(axis=1, keepdims=True))
-    made: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
-    return made
+    return softmax(found, axis=1)
+
+
+def softmax(logits: np.ndarray, axis: int) -> np.ndarray:
+    """Probabilities of logits whose classes lie along ``axis``; NaN where a logit is NaN or infinite, -inf aside."""
+    with np.errstate(invalid="ignore"):
+        found: np.ndarray = logits - logits.max(axis=axis, keepdims=True)
+    np.exp(found, out=found)
+    found /= found.sum(axis=axis, keepdims=True)
+    return found
 
 
 def averaging(session: Session, option: str, *, any_size: bool = False) -> Description:

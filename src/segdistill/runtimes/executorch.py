@@ -33,8 +33,14 @@ class ExecuTorchSession:
         _open.add(self)
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """The file's output for images (N, 3, H, W); ``Raises`` a UserError for those that it does not take."""
+        """The file's output for images (N, 3, H, W); ``Raises`` a UserError for those that it does not take.
+
+        A file of any batch was planned for a few images: more are run one part after the other.
+        """
         most = self._method.metadata.input_tensor_meta(0).sizes()
+        if self.description.export and self.description.export.batch is None and len(images) > most[0]:
+            parts = range(0, len(images), most[0])
+            return np.concatenate([self.run(images[start : start + most[0]]) for start in parts])
         try:
             if any(side > limit for side, limit in zip(images.shape, most, strict=True)):
                 raise RuntimeError("larger than planned")  # the runtime itself looks at the number of pixels alone
