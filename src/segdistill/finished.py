@@ -67,11 +67,12 @@ def require_effect(command: str, typed: Sequence[str], groups: Collection[str] =
         groups: what else it reads of the config that it starts from.
     """
     own = [str(key) for key in OmegaConf.load(conf_dir() / f"{command}.yaml") if key != "defaults"]
-    overrides = OverridesParser.create().parse_overrides(list(typed))
-    idle = [one.input_line for one in overrides if one.key_or_group.split(".", 1)[0] not in (*own, *groups)]
+    idle = [
+        one for one, key in zip(typed, typed_keys(typed), strict=True) if key.split(".", 1)[0] not in (*own, *groups)
+    ]
     if idle:
         raise UserError(
-            f"{', '.join(map(str, idle))}: without effect, take it away; {command} reads {', '.join((*groups, *own))}"
+            f"{', '.join(idle)}: without effect, take it away; {command} reads {', '.join((*groups, *own))}"
         )
 
 
