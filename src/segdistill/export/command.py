@@ -43,9 +43,10 @@ def export(cfg: DictConfig, typed: Sequence[str]) -> int:
     model, description = open_bundle(run)
     settings = run_settings(run, cfg, typed)
     require_classes(description, settings, run, "verify it on images of its own classes")
-    sets = build.datasets(settings, from_files=True)
-    if cfg.verify.split not in sets:
-        raise UserError(f"verify.split={cfg.verify.split}: the dataset has {', '.join(sets)}")
+    splits = build.split_names(settings)
+    if cfg.verify.split not in splits:
+        raise UserError(f"verify.split={cfg.verify.split}: the dataset has {', '.join(splits)}")
+    sets = build.datasets(settings, from_files=True, only={"train", cfg.verify.split})
     size = resolved_size(cfg.size, sets[cfg.verify.split])
     if size is not None:
         model.require_size(size)
@@ -89,7 +90,9 @@ def _images(
     train, source = sets["train"], sets[cfg.verify.split]
     name = f"{settings.dataset.name}'s {cfg.verify.split}"
     verifying = readable(source, spread(len(source), cfg.verify.images), name, on_error, mask=True)
-    require_labels(source, verifying, name, f"choose another verify.split= of {', '.join(sets)}", skip=False)
+    require_labels(
+        source, verifying, name, f"choose another verify.split= of {', '.join(build.split_names(settings))}", skip=False
+    )
     calibrating = []
     if any(one.export.precision == "int8" for one in wanted):
         chosen = spread(len(train), cfg.calibration.images)

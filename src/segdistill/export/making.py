@@ -1,13 +1,17 @@
 """Writes the files of an export into a scratch folder, verifies them there, and moves them to their places."""
 
-import contextlib
 import importlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
 
 from segdistill.bundle.description import Description
 from segdistill.export.folder import SCRATCH
@@ -20,6 +24,7 @@ from segdistill.export.record import Gate, settle
 from segdistill.export.verify import Reference, compare
 from segdistill.outcome import explain
 from segdistill.predictor import Predictor
+from segdistill.quiet import hushed
 from segdistill.runtimes.opening import open_session
 
 
@@ -81,7 +86,7 @@ def make(
         found = compare(
             {one: file for one, (_, file) in opened.items()},
             Predictor(Reference(network, replace(description, export=wanted[0].export))),
-            images.labelled(),
+            _watched(images),
             images.batches(),
             failed=made.fail,
         )
@@ -95,9 +100,15 @@ def make(
     return made
 
 
+def _watched(images: Images) -> Iterable[tuple[np.ndarray, Tensor]]:
+    console = Console(stderr=True)
+    count, shown = len(images.verifying), console.is_terminal
+    return track(images.labelled(), "verifying", total=count, console=console, transient=True, disable=not shown)
+
+
 def _written(job: Job) -> Predictor:
     """Write a file and open it in its own runtime."""
     job.path.parent.mkdir()
-    with contextlib.redirect_stdout(sys.stderr):  # some converters print
+    with hushed():  # converters print, log and draw bars
         importlib.import_module(FORMATS[job.wanted.format].writer).write(job)
     return Predictor(open_session(job.path, trust=True))
