@@ -8,6 +8,7 @@ import pytest
 
 from segdistill.errors import UserError
 from segdistill.export.folder import SCRATCH, held
+from segdistill.export.formats import FORMATS
 from segdistill.export.images import resolved_size, spread
 from segdistill.export.plan import belonging, record_of, require_free, require_installed, variants
 from tests import tiny
@@ -72,21 +73,26 @@ def test_nothing_is_overwritten_unasked(tmp_path, there):
         require_free(found, replace=False)
 
 
-@pytest.mark.parametrize(
-    ("precision", "library", "modules"),
-    [
-        ("fp32", "openvino", ("segdistill.export.openvino", "segdistill.runtimes.openvino")),
-        ("int8", "nncf", ("segdistill.export.openvino_int8",)),
-    ],
-)
-def test_a_library_that_is_not_installed(tmp_path, monkeypatch, precision, library, modules):
-    for name in (library, *modules):
+def test_a_runtime_that_is_not_installed(tmp_path, monkeypatch):
+    for name in ("openvino", "segdistill.export.openvino", "segdistill.runtimes.openvino"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.setitem(sys.modules, "openvino", None)
 
-    told = rf"format=openvino precision={precision}: needs {library}.*pip install 'segdistill\[export\]'"
+    told = r"format=openvino precision=fp32: needs openvino.*pip install 'segdistill\[export\]'"
     with pytest.raises(UserError, match=told):
-        require_installed(planned(tmp_path, ("openvino",), (precision,)))
+        require_installed(planned(tmp_path, ("openvino",)))
+
+
+def test_what_int8_needs_besides_is_not_installed(tmp_path, monkeypatch):
+    openvino = FORMATS["openvino"]._replace(writer="json", runtime="json")  # they are there, and quickly imported
+    monkeypatch.setitem(FORMATS, "openvino", openvino)
+    monkeypatch.delitem(sys.modules, "segdistill.export.openvino_int8", raising=False)
+    monkeypatch.setitem(sys.modules, "nncf", None)
+
+    require_installed(planned(tmp_path, ("openvino",)))
+    told = r"format=openvino precision=int8: needs nncf.*pip install 'segdistill\[export\]'"
+    with pytest.raises(UserError, match=told):
+        require_installed(planned(tmp_path, ("openvino",), ("int8",)))
 
 
 def test_one_process_at_a_time_writes_to_a_folder(tmp_path, capsys):
