@@ -9,6 +9,8 @@ from omegaconf import DictConfig
 
 from segdistill import build
 from segdistill.errors import UserError
+from segdistill.finished import GROUPS as READ
+from segdistill.finished import require_effect
 from segdistill.metrics.suite import GROUPS
 from segdistill.rules import RULES, broken
 from segdistill.verbs import require_output
@@ -65,6 +67,7 @@ OPTIONS: dict[str, Rule] = {
 def check_options(cfg: DictConfig, typed: Sequence[str]) -> None:
     """Raise one UserError that lists every value that is impossible, and everything that would have no effect."""
     require_output(cfg.output, "text", "markdown", "json")
+    require_effect("evaluate", typed, (*READ, "student", "transfer", "attention"))
     errors = [message for key, rule in OPTIONS.items() for message in broken(cfg, key, key, rule)]
     if not errors:
         errors = list(_without_effect(cfg, groups_of(typed)))
