@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def block(language):
-    return re.search(rf"```{language}\n(.*?)```", README, re.S).group(1)
+    return re.search(rf"## Add a loss.*?```{language}\n(.*?)```", README, re.S).group(1)
 
 
 def test_the_example_of_a_loss_obeys_the_contract():
