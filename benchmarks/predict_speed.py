@@ -21,7 +21,7 @@ from PIL import Image
 import segdistill.threads  # noqa: F401 (before torch)
 from segdistill.predict.inputs import IMAGES
 from segdistill.predict.settings import KINDS, settings_of
-from segdistill.predict.sizes import batch_of
+from segdistill.predict.sizes import as_taken, batch_of
 from segdistill.predict.stills import predict_images
 from segdistill.predict.team import Team
 from segdistill.runtimes.opening import open_session
@@ -68,7 +68,7 @@ def measure(network: str, folder: Path, out: Path, given: argparse.Namespace) ->
     batches = []
     for file in sorted(folder.iterdir()):
         with Image.open(file) as picture:
-            batches.append(batch_of(np.asarray(picture), session.description))
+            batches.append(batch_of([as_taken(np.asarray(picture), session.description)], 1))
     bare, command, cost = [], [], []
     for turn in range(given.rounds + 1):
         session = open_session(network, threads=THREADS, trust=True)  # torch's threads are the process's
