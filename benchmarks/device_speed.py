@@ -5,7 +5,7 @@ python benchmarks/device_speed.py [student=mobilenetv3_seg | run=DIR] [size=512x
 
 Every way takes one float32 image in memory and gives its logits at the image's size. A round takes all ways in turn; a
 ratio is formed within a round, and the median over the rounds is told, with the distance between the quartiles. Eager
-runs in inference mode, contiguous and channels last, and the faster of the two is what the others are compared with.
+runs in inference mode, as it is by default (contiguous, which the goals are about) and channels last.
 Without a run, weights are random, with the BatchNorm statistics of the noise that int8 is calibrated on.
 """
 
@@ -124,17 +124,18 @@ def main(arguments: list[str]) -> int:
             device=torch.device("cpu"),
         )
     times = measured.document()["times_ms"]
-    eager = min(list(ways)[:2], key=lambda way: times[way]["median"])
+    eager, last = list(ways)[:2]
     print(
         f"{description.student}, 1x3x{height}x{width}, {network.output}, {threads} threads, {rounds} rounds of {steps}"
     )
     print(f"{processor()}, torch {torch.__version__}\n")
-    print(f"| way | MB | ms | times as fast as {eager} | same class |\n|---|--:|--:|--:|--:|")
+    print("| way | MB | ms | x eager | x eager, channels last | same class |\n|---|--:|--:|--:|--:|--:|")
     for way in ways:
-        ratio = measured.ratio(eager, way)
+        ratios = [measured.ratio(base, way) for base in (eager, last)]
         size = f"{files[way][1]:.2f}" if way in files else ""
         cells = [way, size, f"{times[way]['median']:.1f} ± {times[way]['spread']:.1f}"]
-        cells += [f"{ratio['median']:.2f} ± {ratio['spread']:.2f}", agreement(found[way], found["eager fp32"])]
+        cells += [f"{ratio['median']:.2f} ± {ratio['spread']:.2f}" for ratio in ratios]
+        cells.append(agreement(found[way], found[eager]))
         print("| " + " | ".join(cells) + " |")
     missed = {way: goal for way, goal in GOALS.items() if way in ways and measured.ratio(eager, way)["median"] < goal}
     for way, goal in missed.items():

@@ -55,6 +55,7 @@ def test_every_command_composes(line):
         assert compose("train", overrides=overrides).student.name
 
 
+@pytest.mark.slow
 def test_tables_of_networks_are_what_the_command_prints():
     for page in tables.PAGES:
         assert tables.TABLE.search(page.read_text())

@@ -32,6 +32,7 @@ def starts(log: Path) -> int:
     return len(re.findall(r"^epoch 1/", log.read_text(), re.MULTILINE))
 
 
+@pytest.mark.slow
 def test_a_queue_shares_one_teacher_and_goes_on_where_a_job_failed():
     axes = ["kd=none,pixel_kl", "seed=0,1", "teacher.refuse_below=0", "teacher.recipe.epochs=1"]
     broken = Path("sweep/kd=pixel_kl,seed=0")

@@ -18,7 +18,7 @@ class OpenVINOSession:
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """The file's output for images (N, 3, H, W)."""
-        found: np.ndarray = np.array(self._model({"image": images})[0])
+        found: np.ndarray = np.asarray(self._model({"image": images})[0])  # a copy already
         return found
 
 
