@@ -38,7 +38,7 @@ def row(variant: Mapping[str, Any]) -> list[str]:
     told |= {
         "name": variant["name"],
         "input": "x".join(map(str, variant["input"] or [])) or "-",
-        "drop": "-" if variant["drop"] is None else f"{variant['drop']:+.2f}",
+        "drop": "-" if variant["drop"] is None else f"{round(variant['drop'], 2) + 0.0:+.2f}",
         "meets": MEETS[variant["meets"]] + (f": {', '.join(variant['fails'])}" if variant["fails"] else ""),
     }
     return [told[key] for key in COLUMNS]

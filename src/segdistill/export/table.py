@@ -28,7 +28,7 @@ def show(records: Sequence[dict[str, Any]], folder: Path, console: Console) -> N
             "-" if one["largest_difference"] is None else f"{one['largest_difference']:.2g}",
             f"{100 * one['agreement']:.3f}",
             _percent(one["miou"]),
-            "-" if one["drop"] is None else f"{one['drop']:.2f}",
+            "-" if one["drop"] is None else f"{round(one['drop'], 2) + 0.0:.2f}",
             "[green]passed" if one["passed"] else "[red]rejected",
         )
     console.print(table)
