@@ -1,11 +1,9 @@
 """What the verbs do that show what is there: ``segdistill models``, ``data check`` and ``benchmark``."""
 
-import sys
-
 from omegaconf import DictConfig
 from rich.console import Console
 
-from segdistill.errors import UserError
+from segdistill.console import wide_console
 
 
 def models(cfg: DictConfig) -> None:
@@ -41,14 +39,3 @@ def benchmark(cfg: DictConfig) -> None:
     from segdistill.benchmark import command
 
     command.benchmark(cfg, wide_console())
-
-
-def wide_console() -> Console:
-    """Of a terminal's width; wide where nobody looks."""
-    return Console(width=None if sys.stdout.isatty() else 180)
-
-
-def require_output(output: str, *known: str) -> None:
-    """Raise a UserError if a command's ``output`` is none of those it knows."""
-    if output not in known:
-        raise UserError(f"output={output}: must be {', '.join(known[:-1])} or {known[-1]}")

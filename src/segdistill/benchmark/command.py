@@ -9,8 +9,8 @@ from segdistill import build
 from segdistill.benchmark.compare import SCHEMA, compare
 from segdistill.benchmark.inputs import facts, prepare_config
 from segdistill.benchmark.report import render, render_comparison
+from segdistill.console import require_output
 from segdistill.quiet import quieten
-from segdistill.verbs import require_output
 
 
 def benchmark(cfg: DictConfig, console: Console) -> None:

@@ -13,9 +13,9 @@ from segdistill.card.document import make
 from segdistill.card.page import page
 from segdistill.card.process import Measuring
 from segdistill.card.verdict import Target
+from segdistill.console import require_output, wide_console
 from segdistill.engine.run_folder import write_json, write_text
 from segdistill.errors import UserError
-from segdistill.verbs import require_output, wide_console
 
 
 def card(cfg: DictConfig) -> None:

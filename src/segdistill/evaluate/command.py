@@ -14,6 +14,7 @@ from rich.progress import track
 
 from segdistill import build
 from segdistill.checks import check_config
+from segdistill.console import wide_console
 from segdistill.data.files import SegmentationSet
 from segdistill.data.loading import same_size
 from segdistill.data.palette import class_colors
@@ -31,7 +32,6 @@ from segdistill.finished import run_settings, typed_keys
 from segdistill.metrics.suite import GROUPS, Suite
 from segdistill.quiet import quieten
 from segdistill.report.pictures import predict
-from segdistill.verbs import wide_console
 
 log = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from typing import Any
 from omegaconf import DictConfig
 
 from segdistill import build
+from segdistill.console import require_output
 from segdistill.errors import UserError
 from segdistill.finished import GROUPS as READ
 from segdistill.finished import require_effect
 from segdistill.metrics.suite import GROUPS
 from segdistill.rules import RULES, broken
-from segdistill.verbs import require_output
 
 WAYS = (
     "run=DIR; file= or predictions= on the images of run= or dataset=; or student=... transfer.weights=FILE dataset=..."

@@ -13,6 +13,7 @@ from rich.console import Console
 from segdistill import build
 from segdistill.bundle.description import Description
 from segdistill.bundle.opening import open_bundle
+from segdistill.console import wide_console
 from segdistill.data.files import SegmentationSet
 from segdistill.data_checks import require_classes, require_labels
 from segdistill.errors import UserError
@@ -25,7 +26,6 @@ from segdistill.export.plan import Variant, require_free, require_installed, var
 from segdistill.export.record import Gate
 from segdistill.export.table import show
 from segdistill.finished import run_settings
-from segdistill.verbs import wide_console
 
 
 def export(cfg: DictConfig, typed: Sequence[str]) -> int:
