@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/python train.py -m kd=none,hybrid
 
 test: setup
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal  # else one worker waits for the long tests of another
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
