@@ -387,12 +387,14 @@ def test_disk_full_at_a_checkpoint_keeps_the_previous_one(monkeypatch):
 
 
 def test_disk_full_at_the_bundle(monkeypatch):
-    from segdistill.report import metrics
+    real = Path.write_bytes
 
-    def full(tensors, path):
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    def full(path, content):
+        if path.name.startswith("student.safetensors"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return real(path, content)
 
-    monkeypatch.setattr(metrics, "save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     refused(run("kd=none", "epochs=1"), "No space left on device", "student.safetensors")
     assert not Path("run/metrics.json").exists()
 

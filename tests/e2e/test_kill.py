@@ -51,6 +51,7 @@ def kill_in_mid_epoch(process, folder: Path, writes: int, delay: float) -> int:
     return done_steps(folder)
 
 
+@pytest.mark.slow
 def test_killed_in_mid_epoch_and_resumed_gives_the_same_weights_bit_for_bit(tmp_path, untrained):
     overrides = [*RUN, *untrained, "data.num_workers=2"]
     killed = start(*overrides, "hydra.run.dir=killed", cwd=tmp_path)
