@@ -18,8 +18,7 @@ def write(job: Job) -> None:
 
         model = quantized(model, job.calibration)
     model.set_rt_info(job.description.to_json(), "segdistill")
-    # int8 too: NNCF leaves squeeze-and-excitation in float32, which would be most of MobileNetV3's file
-    ov.save_model(model, job.path, compress_to_fp16=job.wanted.precision != "fp32")
+    ov.save_model(model, job.path, compress_to_fp16=job.wanted.precision == "fp16")
 
 
 def _converted(job: Job) -> ov.Model:
