@@ -5,14 +5,26 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+Rule = tuple[Callable[[Any], bool], str]  # what holds, in words; the test gets the value
+LARGEST = 2**16  # pixels of a side
+
+
+def whole(value: Any, least: int) -> bool:
+    """Whether it is a whole number from ``least``; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_size(value: Any) -> bool:
+    """Whether it is [H, W] in pixels."""
+    return hasattr(value, "__len__") and len(value) == 2 and all(whole(side, 1) and side <= LARGEST for side in value)
+
 
 def _only(value: Any, *keys: str) -> bool:
     """Whether ``value`` is a mapping with none but these keys."""
     return hasattr(value, "items") and set(value) <= set(keys)
 
 
-# key: (what holds, in words). The test gets the value.
-RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+RULES: dict[str, Rule] = {
     "seed": (lambda v: isinstance(v, int) and 0 <= v < 2**32, "a whole number from 0"),
     "epochs": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
     "data.batch_size": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
@@ -98,7 +110,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "teacher.resize": (lambda v: v > 0, "above 0"),
     "output": (lambda v: v in ("text", "json"), "text or json"),
 }
-TERM_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+TERM_RULES: dict[str, Rule] = {
     "weight": (lambda v: v >= 0, "at least 0"),
     "adapter": (lambda v: v in ("none", "conv1x1"), "none or conv1x1"),
     "mask": (lambda v: _only(v, "keep", "radius", "confidence"), "{keep: boundary} or the like"),
@@ -117,7 +129,7 @@ TERM_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def broken(cfg: DictConfig, key: str, shown: str, rule: tuple[Callable[[Any], bool], str]) -> Iterator[str]:
+def broken(cfg: DictConfig, key: str, shown: str, rule: Rule) -> Iterator[str]:
     """The mistake, shown as ``shown``, if ``cfg`` has ``key`` and its value breaks ``rule``."""
     parent, _, leaf = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg

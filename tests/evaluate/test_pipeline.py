@@ -92,7 +92,7 @@ def test_the_result_is_the_same_for_any_number_of_threads_and_as_a_plain_loop_s(
     plain = Suite(["a", "b", "c"])
     for number in (0, 1, 2, 3, 5, 6, 7, 8):
         mask = scores[number].argmax(0).astype(np.uint8)
-        plain.update(source.mask(number).numpy(), mask, softmax(scores[number], axis=0))
+        plain.add(plain.measure(source.mask(number).numpy(), mask, softmax(scores[number], axis=0)))
     assert result(1) == result(3) == plain.result()
 
 

@@ -24,7 +24,7 @@ def scores(groups=None, foreign=False):
         predicted[:4] = 9 if foreign else 0
         probabilities = np.full((4, *truth.shape), 0.1, np.float32)
         np.put_along_axis(probabilities, np.minimum(predicted, 3)[None].astype(int), 0.7, axis=0)
-        suite.update(truth, predicted, probabilities, teacher=truth)
+        suite.add(suite.measure(truth, predicted, probabilities, teacher=truth))
     return suite.result()
 
 

@@ -5,12 +5,15 @@ import threading
 import time
 
 import pytest
+from omegaconf import OmegaConf
 
 from segdistill.errors import UserError
 from segdistill.export.folder import SCRATCH, held
 from segdistill.export.formats import FORMATS
 from segdistill.export.images import resolved_size, spread
+from segdistill.export.options import OPTIONS
 from segdistill.export.plan import belonging, record_of, require_free, require_installed, variants
+from segdistill.rules import broken
 from tests import tiny
 
 
@@ -122,9 +125,12 @@ def test_sizes():
     assert resolved_size("auto", several) is None
     assert resolved_size("dynamic", same) is None
     assert resolved_size([32, 48], same) == (32, 48)
-    for wrong in ("large", [32], [0, 4], 32, None, [1.5, 2]):
-        with pytest.raises(UserError, match=r"must be \[H, W\] in pixels, dynamic, or auto"):
-            resolved_size(wrong, same)
+
+
+@pytest.mark.parametrize("wrong", ["large", [32], [0, 4], 32, None, [1.5, 2], [True, 8], [2**17, 8]])
+def test_sizes_that_are_none(wrong):
+    (message,) = broken(OmegaConf.create({"size": wrong}), "size", "size", OPTIONS["size"])
+    assert message.endswith("must be [H, W] in pixels, dynamic, or auto")
 
 
 def test_images_are_spread_evenly():

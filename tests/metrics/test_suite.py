@@ -19,7 +19,7 @@ def image(seed, classes=4, ignored=0.1):
 
 def result(suite, *images, teacher=None):
     for truth, predicted, p in images:
-        suite.update(truth, predicted, p, teacher=teacher)
+        suite.add(suite.measure(truth, predicted, p, teacher=teacher))
     told = suite.result()
     json.dumps(told, allow_nan=False)  # plain values, no nan
     return told
@@ -82,7 +82,7 @@ def test_threads_find_what_one_finds():
     images = [image(seed) for seed in range(6)]
     alone, shared = Suite("abcd"), Suite("abcd")
     for one in images:
-        alone.update(*one)
+        alone.add(alone.measure(*one))
     with ThreadPoolExecutor(3) as pool:
         for found in pool.map(lambda one: shared.measure(*one), images):
             shared.add(found)
@@ -91,10 +91,12 @@ def test_threads_find_what_one_finds():
 
 def test_the_facts_of_an_image_are_its_own():
     suite = Suite("abcd")
-    suite.update(*image(0))
+    suite.add(suite.measure(*image(0)))
     truth, predicted, p = image(1)
     alone = Suite("abcd")
-    assert suite.update(truth, predicted, p) == alone.update(truth, predicted, p)
+    found = alone.measure(truth, predicted, p)
+    alone.add(found)
+    assert suite.measure(truth, predicted, p).facts == found.facts
     assert alone.measure(truth, predicted).facts["miou"] == alone.result()["confusion"]["miou"]
 
 
@@ -126,7 +128,7 @@ def test_without_probabilities_teacher_or_images_there_is_none():
 def test_groups_can_be_left_out():
     suite = Suite("abcd", groups=["boundary", "confusion"])
     assert list(result(suite, image(0))) == ["images", "confusion", "boundary"]
-    assert Suite("abcd", groups=["boundary"]).update(*image(0)) == {}
+    assert Suite("abcd", groups=["boundary"]).measure(*image(0)).facts == {}
     with pytest.raises(ValueError, match=r"\['boundery'\].*confusion, boundary"):
         Suite("abcd", groups=["boundery"])
 

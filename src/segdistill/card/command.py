@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,14 @@ from segdistill.card.verdict import Target
 from segdistill.console import require_output, wide_console
 from segdistill.engine.run_folder import write_json, write_text
 from segdistill.errors import UserError
+from segdistill.rules import Rule, broken, is_size, whole
 
 
 def card(cfg: DictConfig) -> None:
     """Measure, show and write ``card.json`` and ``card.html``; ``cfg`` as in ``conf/card.yaml``."""
     require_output(cfg.output, "text", "json", "html")
-    target, measuring, size = _target(cfg), _measuring(cfg), _size(cfg.size)
+    target, measuring = _target(cfg), _measuring(cfg)
+    size = None if cfg.size is None else (cfg.size[0], cfg.size[1])
     run = Path(cfg.run)
     document = make(run, target, measuring, size, lambda line: print(line, file=sys.stderr))
     if cfg.output == "json":
@@ -46,19 +47,17 @@ def _target(cfg: DictConfig) -> Target:
         raise UserError(f"target={given}: {error}; see conf/target/mobile.yaml for what a target has") from error
 
 
-def _measuring(cfg: Mapping[str, Any]) -> Measuring:
-    for key, least in {"threads": 1, "runs": 1, "warm_up": 0}.items():
-        if not isinstance(cfg[key], int) or isinstance(cfg[key], bool) or cfg[key] < least:
-            raise UserError(f"{key}={cfg[key]}: must be a whole number from {least}")
-    if isinstance(cfg["timeout"], str | bool) or cfg["timeout"] is None or cfg["timeout"] <= 0:
-        raise UserError(f"timeout={cfg['timeout']}: must be seconds above 0")
-    return Measuring(cfg["threads"], cfg["runs"], cfg["warm_up"], cfg["timeout"], cfg["trust"] is True)
+OPTIONS: dict[str, Rule] = {
+    "threads": (lambda v: whole(v, 1), "a whole number from 1"),
+    "runs": (lambda v: whole(v, 1), "a whole number from 1"),
+    "warm_up": (lambda v: whole(v, 0), "a whole number from 0"),
+    "timeout": (lambda v: not isinstance(v, bool) and v > 0, "seconds above 0"),
+    "size": (lambda v: v is None or is_size(v), "[H, W] in pixels, or null"),
+}
 
 
-def _size(given: Any) -> tuple[int, int] | None:
-    if given is None:
-        return None
-    sides = list(given) if not isinstance(given, str | int | float) else []
-    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= 2**16 for side in sides):
-        raise UserError(f"size={given}: must be [H, W] in pixels")
-    return sides[0], sides[1]
+def _measuring(cfg: DictConfig) -> Measuring:
+    wrong = [message for key, rule in OPTIONS.items() for message in broken(cfg, key, key, rule)]
+    if wrong:
+        raise UserError("\n".join(wrong))
+    return Measuring(cfg.threads, cfg.runs, cfg.warm_up, cfg.timeout, cfg.trust is True)

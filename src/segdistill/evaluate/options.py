@@ -1,7 +1,7 @@
 """What the user has chosen: whether it makes sense, where it goes, and what makes two evaluations the same one."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from segdistill.errors import UserError
 from segdistill.finished import GROUPS as READ
 from segdistill.finished import require_effect
 from segdistill.metrics.suite import GROUPS
-from segdistill.rules import RULES, broken
+from segdistill.rules import RULES, Rule, broken, is_size, whole
 
 WAYS = (
     "run=DIR; file= or predictions= on the images of run= or dataset=; or student=... transfer.weights=FILE dataset=..."
@@ -28,17 +28,10 @@ CHOSEN = (
     "trimap",
     "agreement",
 )  # these change the numbers
-Rule = tuple[Callable[[Any], bool], str]
-
-
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
 OPTIONS: dict[str, Rule] = {
-    "images": (lambda v: v is None or _whole(v, 1), "null or a whole number of at least 1"),
+    "images": (lambda v: v is None or whole(v, 1), "null or a whole number of at least 1"),
     "window": (
-        lambda v: v is None or (len(v) == 2 and all(_whole(x, 1) for x in v)),
+        lambda v: v is None or is_size(v),
         "null or [H, W], each at least 1",
     ),
     "overlap": (lambda v: 0 <= v < 1, "a share of the window, from 0 and below 1"),
@@ -53,11 +46,11 @@ OPTIONS: dict[str, Rule] = {
         f"all, or a list of {', '.join(GROUPS)}",
     ),
     "tolerance": (lambda v: v > 0, "pixels, above 0"),
-    "trimap": (lambda v: len(v) > 0 and all(_whole(x, 1) for x in v), "a list of radii in pixels, each at least 1"),
+    "trimap": (lambda v: len(v) > 0 and all(whole(x, 1) for x in v), "a list of radii in pixels, each at least 1"),
     "agreement": (lambda v: v == "auto" or isinstance(v, bool), "true, false or auto"),
-    "worst": (lambda v: _whole(v, 0), "a whole number from 0"),
+    "worst": (lambda v: whole(v, 0), "a whole number from 0"),
     "device": (lambda v: v in ("auto", "cpu", "cuda"), "auto, cpu or cuda"),
-    "threads": (lambda v: v is None or _whole(v, 1), "null or a whole number of at least 1"),
+    "threads": (lambda v: v is None or whole(v, 1), "null or a whole number of at least 1"),
     "trust": (lambda v: isinstance(v, bool), "true or false"),
     "replace": (lambda v: isinstance(v, bool), "true or false"),
     "data.on_error": RULES["data.on_error"],

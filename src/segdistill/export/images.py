@@ -25,19 +25,11 @@ def resolved_size(asked: Any, source: SegmentationSet) -> tuple[int, int] | None
     Args:
         asked: ``auto``, ``dynamic`` or [H, W].
         source: the images that the file is verified on; ``auto`` takes their size where all have one.
-
-    Raises:
-        UserError: it is none of these.
     """
     if asked == "auto":
         found = sizes(source)
         return next(iter(found)) if len(found) == 1 else None
-    if asked == "dynamic":
-        return None
-    given = list(asked) if not isinstance(asked, str | int | float) and asked is not None else []
-    if len(given) != 2 or not all(isinstance(side, int) and 1 <= side <= 2**16 for side in given):
-        raise UserError(f"size={asked}: must be [H, W] in pixels, dynamic, or auto")
-    return given[0], given[1]
+    return None if asked == "dynamic" else (asked[0], asked[1])
 
 
 def spread(count: int, wanted: int | None) -> list[int]:

@@ -127,19 +127,6 @@ class Suite:
             for key, value in sums.items():
                 total[key] = total[key] + value if key in total else value
 
-    def update(
-        self,
-        truth: np.ndarray,
-        predicted: np.ndarray,
-        probabilities: np.ndarray | None = None,
-        *,
-        teacher: np.ndarray | None = None,
-    ) -> dict[str, float | None]:
-        """Measure and add one image; returns its facts."""
-        found = self.measure(truth, predicted, probabilities, teacher=teacher)
-        self.add(found)
-        return found.facts
-
     def result(self) -> dict[str, Any]:
         """The metrics of all images, by group; None for a group that has seen nothing that it needs."""
         told = {

@@ -7,6 +7,7 @@ from typing import Any
 
 from segdistill.cores import cores
 from segdistill.errors import UserError
+from segdistill.rules import whole
 
 KINDS = ("mask", "overlay", "shares")
 OVERLAYS = ("jpg", "png")
@@ -87,7 +88,7 @@ def settings_of(cfg: Mapping[str, Any]) -> Settings:
 
 
 def _count(cfg: Mapping[str, Any], key: str) -> int | None:
-    value = cfg[key]
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+    value: int | None = cfg[key]
+    if value is not None and not whole(value, 1):
         raise UserError(f"{key}={value}: must be a whole number above 0" + (", or null" if key != "max_pixels" else ""))
     return value
